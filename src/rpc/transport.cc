@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rpc/transport.h"
+
+namespace rpc {
+
+std::optional<std::string_view> single_value(const Metadata& metadata, std::string_view key) {
+  const auto [first, last] = metadata.equal_range(key);
+  if (first == last || std::next(first) != last) return std::nullopt;
+  return first->second;
+}
+
+}  // namespace rpc
