@@ -25,7 +25,7 @@ class OneShot {
 
   // The first value wins; later ones are dropped and false returned.
   bool set(T value) const {
-    if (state_->value || state_->taken) return false;
+    if (settled()) return false;
     state_->value.emplace(std::move(value));
     if (state_->waiter) {
       state_->scheduler.post([state = state_] { std::exchange(state->waiter, nullptr).resume(); });
@@ -33,7 +33,8 @@ class OneShot {
     return true;
   }
 
-  bool ready() const { return state_->value.has_value(); }
+  // Whether a value was ever set.
+  bool settled() const { return state_->value.has_value() || state_->taken; }
 
   struct Awaiter;
   Awaiter operator co_await() const { return Awaiter{state_}; }
@@ -89,7 +90,7 @@ inline Task<bool> sleep_for(Scheduler& scheduler, Duration delay, StopToken stop
   return sleep_until(scheduler, saturating_add(scheduler.now(), delay), std::move(stop));
 }
 
-// First come, first served.
+// First come, first served. A waiter gives up at its deadline or when stopped.
 class AsyncMutex {
  public:
   explicit AsyncMutex(Scheduler& scheduler) : scheduler_(scheduler) {}
@@ -109,29 +110,32 @@ class AsyncMutex {
     AsyncMutex* mutex_;
   };
 
-  struct Awaiter {
-    AsyncMutex& mutex;
-    bool await_ready() const noexcept { return !std::exchange(mutex.locked_, true); }
-    void await_suspend(std::coroutine_handle<> waiter) const { mutex.waiters_.push_back(waiter); }
-    Guard await_resume() const noexcept { return Guard(mutex); }
-  };
-  Awaiter lock() { return Awaiter{*this}; }
+  // The mutex must outlive the guard. Errors: deadline_exceeded, cancelled.
+  Task<Result<Guard>> lock(TimePoint deadline, StopToken stop) {
+    if (!std::exchange(locked_, true)) co_return Guard(*this);
+    OneShot<Result<Guard>> turn(scheduler_);
+    waiters_.push_back(turn);
+    co_return co_await await_until<Guard>(scheduler_, turn, deadline, std::move(stop));
+  }
 
   bool idle() const { return !locked_; }
 
  private:
   void unlock() {
-    if (waiters_.empty()) {
-      locked_ = false;
-      return;
+    while (!waiters_.empty()) {
+      auto next = std::move(waiters_.front());
+      waiters_.pop_front();
+      if (!next.settled()) {
+        next.set(Guard(*this));
+        return;
+      }
     }
-    scheduler_.post([waiter = waiters_.front()] { waiter.resume(); });
-    waiters_.pop_front();
+    locked_ = false;
   }
 
   Scheduler& scheduler_;
   bool locked_ = false;
-  std::deque<std::coroutine_handle<>> waiters_;
+  std::deque<OneShot<Result<Guard>>> waiters_;
 };
 
 // An unbounded queue with one reader. After close() the reader gets what is left, then nothing.

@@ -33,6 +33,28 @@ class Scheduler {
   virtual void cancel(TimerId timer) = 0;
 };
 
+// One pending call, cancelled when dropped or set anew. The scheduler must outlive it.
+class Timer {
+ public:
+  explicit Timer(Scheduler& scheduler) : scheduler_(scheduler) {}
+  ~Timer() { cancel(); }
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+  void set(TimePoint when, std::move_only_function<void()> function) {
+    cancel();
+    id_ = scheduler_.post_at(when, std::move(function));
+  }
+  void cancel() {
+    if (id_ != 0) scheduler_.cancel(id_);
+    id_ = 0;
+  }
+
+ private:
+  Scheduler& scheduler_;
+  TimerId id_ = 0;
+};
+
 // now + delay, without overflowing for "for ever".
 inline TimePoint saturating_add(TimePoint start, Duration delay) {
   return delay > kNoDeadline - start ? kNoDeadline : start + delay;

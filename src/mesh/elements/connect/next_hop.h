@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a connection's calls go on to. Kept per connection; set by whatever chooses the next hop, read by connect and
+// monitor.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "rpc/descriptor.h"
+
+namespace mesh {
+
+struct NextHop {
+  std::string url;
+  std::optional<rpc::Descriptor> socket;  // the listening socket, for inode URLs
+
+  // On this machine: mechanisms to it are LOCAL ones.
+  bool local() const { return url.starts_with("unix:") || url.starts_with("inode:"); }
+};
+
+}  // namespace mesh
