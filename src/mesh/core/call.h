@@ -65,6 +65,8 @@ class ConnectionEvents {
   virtual base::Task<base::Result<Connection>> request_again(Reselect reselect, base::StopToken stop) = 0;
   // Closes it; nothing happens if it is closed already.
   virtual base::Task<void> close() = 0;
+  // Whether the connection is closed for good.
+  virtual bool closed() const = 0;
   // Like close(), from code that cannot wait.
   virtual void close_soon() = 0;
 };

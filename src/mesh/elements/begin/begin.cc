@@ -48,6 +48,10 @@ class Begin::Events final : public ConnectionEvents {
       co_await begin_.close_entry(std::move(entry), deadline);
     }
   }
+  bool closed() const override {
+    const auto entry = entry_.lock();
+    return !entry || entry->gone;
+  }
   void close_soon() override {
     if (auto entry = entry_.lock()) {
       const auto deadline = base::saturating_add(begin_.scheduler_.now(), entry->allowance);
