@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "base/result.h"
 #include "base/scheduler.h"
@@ -203,7 +204,7 @@ class TaskScope {
     stop_.request_stop();
     while (state_->running > 0) {
       OneShot<bool> ended(scheduler_);
-      state_->on_end.emplace(ended);
+      state_->on_end.push_back(ended);
       co_await ended;
     }
   }
@@ -211,14 +212,12 @@ class TaskScope {
  private:
   struct State {
     std::size_t running = 0;
-    std::optional<OneShot<bool>> on_end;
+    std::vector<OneShot<bool>> on_end;
   };
   static Task<void> run(Task<void> task, std::shared_ptr<State> state) {
     co_await task;
-    if (--state->running == 0 && state->on_end) {
-      auto ended = *std::exchange(state->on_end, std::nullopt);
-      ended.set(true);
-    }
+    if (--state->running > 0) co_return;
+    for (const auto& ended : std::exchange(state->on_end, {})) ended.set(true);
   }
 
   Scheduler& scheduler_;

@@ -10,7 +10,7 @@ namespace base {
 
 namespace {
 
-constexpr std::uint64_t kTop = 1ULL << 63;  // the magnitude of the most negative duration
+constexpr std::uint64_t kTop = 1ULL << 63;  // the magnitude of the most negative 64-bit number
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
@@ -65,7 +65,7 @@ Result<std::uint64_t> take_duration_term(std::string_view& text) {
     text.remove_prefix(1);
     bool exact = true;  // digits that no longer fit are below a nanosecond
     for (; !text.empty() && is_digit(text.front()); text.remove_prefix(1), ++digits) {
-      exact = exact && fraction <= (kTop - 1) / 10 - 1;
+      exact = exact && fraction < kTop / 10;
       if (!exact) continue;
       fraction = fraction * 10 + static_cast<std::uint64_t>(text.front() - '0');
       scale *= 10;
@@ -153,7 +153,7 @@ Result<Duration> parse_duration(std::string_view text) {
   do {
     const auto term = take_duration_term(text);
     if (!term) return std::unexpected(term.error());
-    if (*term > kTop || total + *term > kTop) return duration_too_long();
+    if (*term > kTop - total) return duration_too_long();
     total += *term;
   } while (!text.empty());
   if (negative) return Duration{static_cast<std::int64_t>(0 - total)};
@@ -185,11 +185,12 @@ Result<bool> parse_bool(std::string_view text) {
 Result<std::int64_t> parse_signed(std::string_view text, std::int64_t least, std::int64_t most) {
   const bool negative = text.starts_with('-');
   const auto size = magnitude(negative || text.starts_with('+') ? text.substr(1) : text);
-  const auto limit = negative ? 0 - static_cast<std::uint64_t>(least) : static_cast<std::uint64_t>(most);
-  if (!size || (negative && least >= 0 && *size != 0) || *size > limit) {
+  const bool fits = size && *size <= (negative ? kTop : kTop - 1);
+  const auto value = fits ? static_cast<std::int64_t>(negative ? 0 - *size : *size) : 0;
+  if (!fits || value < least || value > most) {
     return fail(Code::invalid_argument, "an integer from {} to {} is needed, write it as 10 or 0xa", least, most);
   }
-  return static_cast<std::int64_t>(negative ? 0 - *size : *size);
+  return value;
 }
 
 Result<std::uint64_t> parse_unsigned(std::string_view text, std::uint64_t most) {

@@ -23,7 +23,8 @@ struct EventLoop::Impl {
 
 EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {}
 
-EventLoop::~EventLoop() = default;
+// What is still queued dies with the context and may call the loop: without impl_ such calls do nothing.
+EventLoop::~EventLoop() { const auto dying = std::move(impl_); }
 
 TimePoint EventLoop::now() const { return std::chrono::time_point_cast<Duration>(std::chrono::steady_clock::now()); }
 
@@ -31,9 +32,12 @@ WallTime EventLoop::wall_now() const {
   return std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now());
 }
 
-void EventLoop::post(std::move_only_function<void()> function) { asio::post(impl_->context, std::move(function)); }
+void EventLoop::post(std::move_only_function<void()> function) {
+  if (impl_) asio::post(impl_->context, std::move(function));
+}
 
 TimerId EventLoop::post_at(TimePoint when, std::move_only_function<void()> function) {
+  if (!impl_) return 0;
   const TimerId id = impl_->next_timer++;
   auto timer = std::make_unique<asio::steady_timer>(impl_->context, when);
   timer->async_wait([this, id, call = std::move(function)](const asio::error_code& error) mutable {
@@ -44,13 +48,27 @@ TimerId EventLoop::post_at(TimePoint when, std::move_only_function<void()> funct
   return id;
 }
 
-void EventLoop::cancel(TimerId timer) { impl_->timers.erase(timer); }
+void EventLoop::cancel(TimerId timer) {
+  if (impl_) impl_->timers.erase(timer);
+}
 
-void EventLoop::run() { impl_->context.run(); }
-
-void EventLoop::run_for(Duration at_most) {
+void EventLoop::run() {
+  impl_->context.run();
   impl_->context.restart();
-  impl_->context.run_for(at_most);
+}
+
+void EventLoop::run_for(Duration how_long) {
+  impl_->context.restart();
+  impl_->context.run_for(how_long);
+}
+
+bool EventLoop::run_until(const std::function<bool()>& condition, Duration at_most) {
+  const auto deadline = saturating_add(now(), at_most);
+  while (!condition()) {
+    impl_->context.restart();
+    if (impl_->context.run_one_until(deadline) == 0 && now() >= deadline) return condition();
+  }
+  return true;
 }
 
 void EventLoop::quit() { impl_->context.stop(); }

@@ -28,8 +28,10 @@ class EventLoop final : public Scheduler {
 
   // Runs until quit(), also while there is nothing to do.
   void run();
-  // Runs what is ready, waiting at most this long for the first event; for tests.
-  void run_for(Duration at_most);
+  // Runs for this long, or until quit(); for tests.
+  void run_for(Duration how_long);
+  // Runs until the condition holds, looking after each event; false if that took too long. For tests.
+  bool run_until(const std::function<bool()>& condition, Duration at_most);
   void quit();
 
   // Calls back on each of these signals until the loop ends.

@@ -32,7 +32,12 @@ std::unexpected<Error> fail_errno(int error_number, std::string_view what) {
     case ENOSPC: code = Code::resource_exhausted; break;
     case ECONNREFUSED:
     case ECONNRESET:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
     case EPIPE: code = Code::unavailable; break;
+    case ETIMEDOUT: code = Code::deadline_exceeded; break;
+    case ENOSYS:
+    case EOPNOTSUPP: code = Code::unimplemented; break;
     default: break;
   }
   return fail(code, "{}: {}", what, std::system_category().message(error_number));

@@ -4,6 +4,8 @@
 //
 // GCC 12 destroys an aggregate temporary passed by value inside a co_await call twice: give such a type a constructor, or
 // name the object and move it.
+// GCC 12.2 miscompiles (to a trap, or to nothing) a coroutine that awaits in the condition of an if, while, for or switch and
+// declares no variable at the top level of its body (GCC bug 106188): name the result, `while (const bool go = co_await f())`.
 #pragma once
 
 #include <coroutine>

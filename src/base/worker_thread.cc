@@ -6,7 +6,7 @@
 namespace base {
 
 WorkerThread::WorkerThread(EventLoop& loop, std::string name) : loop_(loop), thread_([this] { this->loop(); }) {
-  pthread_setname_np(thread_.native_handle(), name.c_str());
+  pthread_setname_np(thread_.native_handle(), name.substr(0, 15).c_str());
 }
 
 WorkerThread::~WorkerThread() {

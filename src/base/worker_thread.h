@@ -19,7 +19,7 @@ namespace base {
 
 class WorkerThread {
  public:
-  WorkerThread(EventLoop& loop, std::string name);  // name: at most 15 bytes, as ps shows it
+  WorkerThread(EventLoop& loop, std::string name);  // ps shows the name's first 15 bytes
   ~WorkerThread();                                  // runs what was handed over, then joins
   WorkerThread(const WorkerThread&) = delete;
   WorkerThread& operator=(const WorkerThread&) = delete;
