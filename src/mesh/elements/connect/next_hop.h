@@ -5,12 +5,16 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "rpc/descriptor.h"
 
 namespace mesh {
 
 struct NextHop {
+  NextHop() = default;
+  NextHop(std::string u, std::optional<rpc::Descriptor> s) : url(std::move(u)), socket(std::move(s)) {}
+
   std::string url;
   std::optional<rpc::Descriptor> socket;  // the listening socket, for inode URLs
 
