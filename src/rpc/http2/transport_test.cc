@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The HTTP/2 transport under the suite every transport passes, over unix sockets and TCP.
+#include "rpc/http2/transport.h"
+
+#include "rpc/http2/test_world.h"
+#include "rpc/transport_suite.h"
+
+namespace rpc::testing {
+namespace {
+
+class SocketWorld : public TransportWorld {
+ public:
+  explicit SocketWorld(bool unix_sockets) : unix_sockets_(unix_sockets) {}
+
+  base::Scheduler& scheduler() override { return loop_; }
+  Transport& client() override { return client_; }
+  Transport& server() override { return server_; }
+  std::string fresh_url() override {
+    if (unix_sockets_) return fmt::format("unix://{}/sub/{}.sock", directory_.path(), next_++);
+    // A port that was free a moment ago.
+    Services none;
+    return (*server_.listen("tcp://127.0.0.1:0", none))->url();
+  }
+  Descriptor fresh_file() override { return memory_file(); }
+  void run(const std::function<bool()>& done, base::Duration at_most) override { run_until(loop_, done, at_most); }
+
+ private:
+  const bool unix_sockets_;
+  ScratchDirectory directory_;
+  base::EventLoop loop_;
+  http2::Transport client_{loop_};
+  http2::Transport server_{loop_};
+  int next_ = 0;
+};
+
+const World kUnix{"unix_socket", [] { return std::make_unique<SocketWorld>(true); }};
+const World kTcp{"tcp", [] { return std::make_unique<SocketWorld>(false); }};
+constexpr auto kName = [](const auto& world) { return world.param.name; };
+
+INSTANTIATE_TEST_SUITE_P(Http2, TransportSuite, ::testing::Values(kUnix, kTcp), kName);
+INSTANTIATE_TEST_SUITE_P(Http2, TransportFileSuite, ::testing::Values(kUnix), kName);
+
+}  // namespace
+}  // namespace rpc::testing
