@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// rpc::Transport over the simulated network: what http2::Transport is to a real process.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "rpc/transport.h"
+#include "sim/network.h"
+
+namespace sim {
+
+// One a process. credentials, if any, must outlive every channel; identity is what peers see as peer_identity().
+class Transport final : public rpc::Transport {
+ public:
+  Transport(Network& network, Process& process, rpc::CallCredentials* credentials = nullptr, std::string identity = {});
+
+  base::Result<std::shared_ptr<rpc::Channel>> channel(const std::string& url,
+                                                      std::optional<rpc::Descriptor> socket = std::nullopt) override;
+  base::Result<std::unique_ptr<rpc::Listener>> listen(const std::string& url, const rpc::Services& services) override;
+
+ private:
+  Network& network_;
+  Process& process_;
+  rpc::CallCredentials* const credentials_;
+  const std::string identity_;
+  std::map<std::string, std::weak_ptr<rpc::Channel>> channels_;
+};
+
+}  // namespace sim
