@@ -36,8 +36,11 @@ void try_options(std::string_view text) {
   base::TextMap map;
   std::string json;
   std::uint16_t port = 0;
-  const std::vector<base::Option> options{option("MAP", &map, "", "a map"), json_option("JSON", &json, "", "JSON"),
-                                          option("PORT", &port, "", "a port")};
+  const std::vector<base::Option> options{
+      base::option("MAP", &map, "", "a map"),
+      base::json_option("JSON", &json, "", "JSON"),
+      base::option("PORT", &port, "", "a port"),
+  };
   for (const auto& one : options) {
     const auto done = base::read_environment({&one, 1}, [text](const std::string&) { return std::string(text); });
     if (!done) require(done.error().message().find('\n') == std::string::npos);
