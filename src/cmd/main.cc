@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// One binary with a subcommand for every role and for the operator.
+#include <fmt/format.h>
+
+#include "cmd/commands.h"
+
+int main(int argc, char** argv) {
+  constexpr int kUsage = 2;
+  CLI::App app("Patchbay: a Network Service Mesh. Plugs workloads into network services, across nodes.", "patchbay");
+  app.require_subcommand(1);
+  cmd::Action action;
+  cmd::add_lab(app, action);
+  cmd::add_cleanup(app, action);
+  cmd::add_version(app, action);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& asked) {  // --help
+    return app.exit(asked);
+  } catch (const CLI::ParseError& wrong) {
+    fmt::print(stderr, "patchbay: {}; see `patchbay --help`\n", wrong.what());
+    return kUsage;
+  }
+  return action();
+}
