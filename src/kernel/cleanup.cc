@@ -144,6 +144,18 @@ base::Result<std::vector<MarkedLink>> list_marked(std::span<const std::shared_pt
   return out;
 }
 
+base::Result<void> sweep(std::span<const std::shared_ptr<Netns>> namespaces, Graveyard& graveyard) {
+  for (const auto& netns : namespaces) {
+    auto links = list_links(*netns);
+    if (!links) return std::unexpected(links.error());
+    for (const auto& link : *links) {
+      if (link.group != kGraveGroup) continue;
+      if (auto buried = graveyard.bury({LinkAt{.netns = netns, .index = link.index}}); !buried) return buried;
+    }
+  }
+  return graveyard.flush();
+}
+
 CleanupResult cleanup(std::span<const std::shared_ptr<Netns>> namespaces, Graveyard& graveyard,
                       const std::optional<std::string>& owner, const std::function<void(const Removed&)>& report) {
   CleanupResult result;

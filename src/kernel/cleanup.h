@@ -42,6 +42,9 @@ std::vector<std::shared_ptr<Netns>> reachable(Namespaces& namespaces);
 // Links of ours in these namespaces, retired ones that wait for deletion left out.
 base::Result<std::vector<MarkedLink>> list_marked(std::span<const std::shared_ptr<Netns>> namespaces);
 
+// Deletes links that a process retired and died before deleting: for a forwarder's start. Returns when they are gone.
+base::Result<void> sweep(std::span<const std::shared_ptr<Netns>> namespaces, Graveyard& graveyard);
+
 // Removes everything of the owner's, or of all owners', from these namespaces; when it returns it is gone. Tells of each
 // object; retired links are deleted without a word.
 CleanupResult cleanup(std::span<const std::shared_ptr<Netns>> namespaces, Graveyard& graveyard,

@@ -162,11 +162,21 @@ TEST_F(Cleanups, NamespacesOfProcessesAndMountsAreReachable) {
 
 TEST_F(Cleanups, LinksThatWereRetiredButNotDeletedGoToo) {
   connect("fwd-1", "c1", "nsm-1");
-  Graveyard crashed(std::chrono::hours(1));  // buries, and never comes round to deleting
+  Graveyard crashed(std::chrono::hours(1));  // buries, and does not come round to deleting in this test
   ASSERT_DONE(crashed.bury({{a_, link_of(*a_, "nsm-1").index}}));
   EXPECT_EQ(links_of(*a_).size(), 2U);
   EXPECT_THAT(clean({a_}, {}), IsEmpty());
   EXPECT_THAT(links_of(*a_), ElementsAre("foreign"));
+}
+
+TEST_F(Cleanups, SweepDeletesOnlyWhatWasRetired) {
+  connect("fwd-1", "c1", "nsm-1");
+  connect("fwd-1", "c2", "nsm-2");
+  Graveyard crashed(std::chrono::hours(1));
+  ASSERT_DONE(crashed.bury({{a_, link_of(*a_, "nsm-1").index}}));
+  ASSERT_DONE(sweep(std::array{a_, b_}, graveyard_));
+  EXPECT_THAT(links_of(*a_), UnorderedElementsAre("foreign", "nsm-2"));
+  EXPECT_THAT(links_of(*b_), UnorderedElementsAre("foreign", "nsm-2"));
 }
 
 }  // namespace

@@ -177,7 +177,7 @@ base::Result<void> remove_unwanted(Netns& netns, const Link& link, const Interfa
 
 base::Result<void> apply(Netns& netns, const Link& link, const InterfaceConfig& config, LinkState state) {
   if (auto ok = check(link, config); !ok) return ok;
-  if (auto done = netns.allow_ping(); !done) return done;
+  netns.allow_ping();
   if (link.ipv6_disabled && has_ipv6(config)) {
     auto done = netns.write_sysctl(fmt::format("ipv6/conf/{}/disable_ipv6", link.name), "0");
     if (!done) return done;

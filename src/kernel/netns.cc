@@ -15,6 +15,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/log.h"
+
 namespace kernel {
 namespace {
 
@@ -134,12 +136,12 @@ base::Result<std::int32_t> Netns::id_of(const Netns& other) {
   return base::fail(base::Code::internal, "{}: the kernel gave no number", what);
 }
 
-base::Result<void> Netns::allow_ping() {
+void Netns::allow_ping() {
   const std::scoped_lock lock(mutex_);
-  if (ping_allowed_) return {};
-  auto done = write_sysctl("ipv4/ping_group_range", "0 2147483647");
-  ping_allowed_ = done.has_value();
-  return done;
+  if (std::exchange(ping_tried_, true)) return;
+  if (auto done = write_sysctl("ipv4/ping_group_range", "0 2147483647"); !done) {
+    base::log::warning("ping stays a privilege: {}", done.error().message());
+  }
 }
 
 base::Result<std::shared_ptr<Netns>> Namespaces::from_descriptor(int fd) {

@@ -75,10 +75,11 @@ class Netns {
   // The number by which this namespace knows the other, given on first use; netlink names link namespaces by it.
   base::Result<std::int32_t> id_of(const Netns& other);
 
-  // Lets every group use ICMP echo sockets, so that ping needs no privilege. Done once per object.
-  base::Result<void> allow_ping();
+  // Lets every group use ICMP echo sockets, so that ping needs no privilege. Tried once per object; where /proc/sys is
+  // read-only a warning is logged, for a connection works without.
+  void allow_ping();
 
-  // Throws nothing away: the constructor is for Namespaces.
+  // For Namespaces, which makes one object of a namespace.
   Netns(NetnsKey key, base::UniqueFd fd, std::unique_ptr<RouteSocket> route, std::shared_ptr<NetnsThread> thread)
       : key_(key), fd_(std::move(fd)), route_(std::move(route)), thread_(std::move(thread)) {}
 
@@ -89,7 +90,7 @@ class Netns {
   std::shared_ptr<NetnsThread> thread_;
   std::mutex mutex_;
   std::map<NetnsKey, std::int32_t> ids_;
-  bool ping_allowed_ = false;
+  bool ping_tried_ = false;
 };
 
 // Finds or makes the one Netns object of a namespace. Keeps none alive. Thread-safe.

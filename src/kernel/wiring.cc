@@ -48,10 +48,11 @@ Message new_veth(const VethRequest& request) {
   }));
 }
 
-Message new_vxlan(const VxlanRequest& request, std::int32_t underlay_id) {
+// Nothing as the underlay's number: the tunnel runs in the workload's own namespace.
+Message new_vxlan(const VxlanRequest& request, std::optional<std::int32_t> underlay_id) {
   Message message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfomsg{});
   describe(message, request.place, request.mtu);
-  message.put(IFLA_LINK_NETNSID, underlay_id);
+  if (underlay_id) message.put(IFLA_LINK_NETNSID, *underlay_id);
   return std::move(message.nest(IFLA_LINKINFO, [&request](Message& information) {
     information.put_text(IFLA_INFO_KIND, "vxlan").nest(IFLA_INFO_DATA, [&request](Message& data) {
       const bool v4 = request.local.is_v4();
@@ -71,7 +72,7 @@ bool is_pair(const Link& a, const Link& b) {
   return a.kind == "veth" && b.kind == "veth" && a.peer_index == b.index && b.peer_index == a.index;
 }
 
-bool matches(const Link& link, const VxlanRequest& request, std::int32_t underlay_id) {
+bool matches(const Link& link, const VxlanRequest& request, std::optional<std::int32_t> underlay_id) {
   return link.vxlan && link.vxlan->vni == request.vni && link.vxlan->port == request.port &&
          link.vxlan->local == request.local && link.vxlan->remote == request.remote && link.peer_netns == underlay_id;
 }
@@ -165,11 +166,15 @@ base::Result<VxlanLink> Wiring::ensure_vxlan(const VxlanRequest& request) {
                       "{}: the tunnel from {} to {} port {} needs two addresses of one family and a port from 1 to 65535",
                       what, request.local.to_string(), request.remote.to_string(), request.port);
   }
-  auto underlay_id = request.place.netns->id_of(*request.underlay);
-  if (!underlay_id) return std::unexpected(underlay_id.error().wrap(what));
+  std::optional<std::int32_t> underlay_id;
+  if (request.underlay->key() != request.place.netns->key()) {
+    auto id = request.place.netns->id_of(*request.underlay);
+    if (!id) return std::unexpected(id.error().wrap(what));
+    underlay_id = *id;
+  }
 
   for (int attempt = 1;; ++attempt) {
-    std::array batch{new_vxlan(request, *underlay_id), get_link(request.place.name)};
+    std::array batch{new_vxlan(request, underlay_id), get_link(request.place.name)};
     auto replies = request.place.netns->route().exchange(batch);
     if (!replies) return std::unexpected(replies.error().wrap(what));
     const auto& outcome = replies->at(0);
@@ -184,7 +189,7 @@ base::Result<VxlanLink> Wiring::ensure_vxlan(const VxlanRequest& request) {
       return VxlanLink{.link = std::move(*link), .made = true};
     }
     if (outcome.error != EEXIST) return fail_reply(outcome, what);
-    if (link && link->mark() == request.mark && matches(*link, request, *underlay_id)) {
+    if (link && link->mark() == request.mark && matches(*link, request, underlay_id)) {
       return VxlanLink{.link = std::move(*link), .made = false};
     }
     if (attempt == kAttempts) {

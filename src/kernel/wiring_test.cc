@@ -250,41 +250,59 @@ TEST_F(Wires, GraveyardDeletesInBatches) {
   EXPECT_LE(graveyard_.counters().batches, 3U);
 }
 
-TEST_F(Wires, AHundredConnectsASecondWhileOthersAreDeleted) {
+// The graveyard's reason to be: closing does not wait for the kernel to delete. Figures are printed, and compared with
+// deleting one by one on the same machine at the same time, which the load of other processes slows down alike.
+TEST_F(Wires, ConnectsDoNotWaitForDeletions) {
   using Clock = std::chrono::steady_clock;
-  constexpr int kConnects = 300;
+  constexpr int kClients = 8;
   std::vector<std::shared_ptr<Netns>> clients;
-  for (int i = 0; i < 8; ++i) clients.push_back(make_netns());
-  std::vector<double> made_ms;
-  std::vector<double> connected_ms;
-  const auto begin = Clock::now();
-  const auto since = [](Clock::time_point then) { return std::chrono::duration<double, std::milli>(Clock::now() - then).count(); };
-  for (int i = 0; i < kConnects; ++i) {
+  for (int i = 0; i < kClients; ++i) clients.push_back(make_netns());
+  const auto since = [](Clock::time_point then) {
+    return std::chrono::duration<double, std::milli>(Clock::now() - then).count();
+  };
+  std::vector<double> connect_ms;
+  std::vector<double> close_ms;
+  const auto cycle = [&](int i) {
     auto request = veth();
     request.mark = mark(fmt::format("conn-{}", i));
-    request.a = {.netns = clients[i % 8], .name = "nsm-1"};
-    request.b.name = fmt::format("nse-{}", i % 8);
+    request.a.netns = clients[static_cast<std::size_t>(i % kClients)];
+    request.b.name = fmt::format("nse-{}", i % kClients);
     const auto start = Clock::now();
-    auto pair = wiring_.ensure_veth(request);
-    ASSERT_DONE(pair);
-    made_ms.push_back(since(start));
-    ASSERT_DONE(apply(*request.a.netns, pair->a, config("2", "1"), LinkState::fresh));
-    ASSERT_DONE(apply(*request.b.netns, pair->b, config("1", "2"), LinkState::fresh));
-    connected_ms.push_back(since(start));
+    connect(request);
+    connect_ms.push_back(since(start));
+    const auto connected = Clock::now();
     disconnect(request);
+    close_ms.push_back(since(connected));
+  };
+
+  constexpr int kSingly = 10;
+  auto begin = Clock::now();
+  for (int i = 0; i < kSingly; ++i) {
+    cycle(i);
+    ASSERT_DONE(graveyard_.flush());
   }
-  const double seconds = since(begin) / 1000;
+  const double singly_ms = since(begin) / kSingly;
+  connect_ms.clear();
+  close_ms.clear();
+
+  constexpr int kConnects = 300;
+  const auto batches_before = graveyard_.counters().batches;
+  begin = Clock::now();
+  for (int i = 0; i < kConnects; ++i) cycle(i);
   ASSERT_DONE(graveyard_.flush());
-  const double all_seconds = since(begin) / 1000;
-  for (auto* figures : {&made_ms, &connected_ms}) std::ranges::sort(*figures);
-  const auto counters = graveyard_.counters();
-  fmt::print("{} connects and closes in {:.2f} s ({:.2f} s until deleted, {} batches): {:.0f}/s; ms p50 {:.2f} p99 {:.2f}"
-             " to make the pair, p50 {:.2f} p99 {:.2f} with both ends configured\n",
-             kConnects, seconds, all_seconds, counters.batches, kConnects / all_seconds, made_ms[kConnects / 2],
-             made_ms[kConnects * 99 / 100], connected_ms[kConnects / 2], connected_ms[kConnects * 99 / 100]);
-  EXPECT_EQ(counters.deleted, static_cast<std::uint64_t>(kConnects));
+  const double batched_ms = since(begin) / kConnects;
+  const auto batches = graveyard_.counters().batches - batches_before;
+
+  std::ranges::sort(connect_ms);
+  std::ranges::sort(close_ms);
+  fmt::print("{} connects and closes, deleted in {} batches: {:.0f}/s ({:.0f}/s singly); connect p50 {:.2f} ms p99 {:.2f} ms,"
+             " close p50 {:.2f} ms p99 {:.2f} ms\n",
+             kConnects, batches, 1000 / batched_ms, 1000 / singly_ms, connect_ms[kConnects / 2],
+             connect_ms[kConnects * 99 / 100], close_ms[kConnects / 2], close_ms[kConnects * 99 / 100]);
+  EXPECT_EQ(graveyard_.counters().deleted, static_cast<std::uint64_t>(kSingly + kConnects));
   EXPECT_THAT(links_of(*b_), IsEmpty());
-  EXPECT_GE(kConnects / all_seconds, 100);
+  EXPECT_LT(batches, kConnects / 4U);
+  EXPECT_LT(batched_ms, singly_ms);
 }
 
 // Two nodes, each with a workload; the underlay between the nodes is v4 and v6.
@@ -387,6 +405,19 @@ TEST_F(Tunnels, InterfaceNamesOfTheNodeDoNotMatter) {
   ASSERT_DONE(wiring_.ensure_vxlan(request));
   EXPECT_EQ(link_of(*pod1_, "uplink").kind, "vxlan");
   EXPECT_EQ(link_of(*node1_, "uplink").kind, "veth");
+}
+
+TEST_F(Tunnels, WorkloadMayLiveInTheNodesNamespace) {
+  for (const int node : {1, 2}) {
+    auto request = tunnel(node);
+    request.place.netns = request.underlay;
+    connect(request, node == 1 ? "2" : "1", node == 1 ? "1" : "2");
+    auto again = wiring_.ensure_vxlan(request);
+    ASSERT_DONE(again);
+    EXPECT_FALSE(again->made);
+  }
+  EXPECT_TRUE(ping(*node1_, "172.16.1.1"));
+  EXPECT_TRUE(ping(*node2_, "fd00::2"));
 }
 
 TEST_F(Tunnels, PortThatIsTakenIsNamed) {
