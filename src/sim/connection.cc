@@ -285,6 +285,10 @@ Task<Result<void>> ListenerState::dispatch(const rpc::Services& services, rpc::S
   if (const auto* unary = std::get_if<rpc::UnaryHandler>(&found->second)) {
     auto answer = co_await (*unary)(call, std::move(body));
     if (!answer) co_return std::unexpected(answer.error());
+    if (answer->size() > kMaxMessage) {
+      co_return fail(Code::resource_exhausted, "{}: the answer has {} bytes, the limit is {}: ask for less", call.method,
+                     answer->size(), kMaxMessage);
+    }
     Frame reply(Frame::Kind::message, stream);
     reply.metadata = std::move(call.reply_metadata);
     reply.body = std::move(*answer);

@@ -13,11 +13,14 @@
 #include <string>
 
 #include "base/async.h"
+#include "rpc/http2/limits.h"
 #include "rpc/http2/link.h"
 #include "rpc/transport.h"
 #include "sim/network.h"
 
 namespace sim {
+
+inline constexpr std::size_t kMaxMessage = rpc::http2::Limits().max_message;
 
 struct Frame {
   enum class Kind { start, message, end, cancel, credit, reset };

@@ -163,7 +163,7 @@ class Channel final : public rpc::Channel, public std::enable_shared_from_this<C
   Task<Result<rpc::Reply>> unary(std::string method, rpc::Bytes request, rpc::CallOptions options) override {
     const auto self = shared_from_this();
     for (int attempt = 1;; ++attempt) {
-      auto lease = co_await connect(method, options.deadline, options.stop);
+      auto lease = co_await connect(method, request.size(), options.deadline, options.stop);
       if (!lease) co_return std::unexpected(lease.error());
       ClientEnd& end = (*lease)->end();
       const auto call = std::make_shared<UnaryCall>(process_, end.link());
@@ -178,7 +178,7 @@ class Channel final : public rpc::Channel, public std::enable_shared_from_this<C
   Task<Result<std::unique_ptr<rpc::ClientStream>>> stream(std::string method, rpc::Bytes request,
                                                           rpc::CallOptions options) override {
     const auto self = shared_from_this();
-    auto lease = co_await connect(method, options.deadline, options.stop);
+    auto lease = co_await connect(method, request.size(), options.deadline, options.stop);
     if (!lease) co_return std::unexpected(lease.error());
     const auto call = std::make_shared<StreamCall>(process_, *lease);
     call->start(make_start((*lease)->end(), method, std::move(request), options), options.deadline, options.stop);
@@ -199,10 +199,13 @@ class Channel final : public rpc::Channel, public std::enable_shared_from_this<C
     return start;
   }
 
-  Task<Connected> connect(const std::string& method, TimePoint deadline, base::StopToken stop) {
+  Task<Connected> connect(const std::string& method, std::size_t size, TimePoint deadline, base::StopToken stop) {
     if (!process_.alive()) {
       co_await base::sleep_for(process_, kDeadCallDelay, stop);
       co_return fail(Code::unavailable, "{}: this process is dead", method);
+    }
+    if (size > kMaxMessage) {
+      co_return fail(Code::resource_exhausted, "{}: the request has {} bytes, the limit is {}: send less", method, size, kMaxMessage);
     }
     if (stop.stopped()) co_return fail(Code::cancelled, "{}: the call was cancelled", method);
     if (deadline <= process_.now()) co_return fail(Code::deadline_exceeded, "{}: the deadline passed", method);
