@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // gRPC C++ as the foreign peer: as client of our server and as server of our client. The only file that includes gRPC.
+#include <grpc/grpc.h>
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
@@ -37,6 +38,12 @@ std::string pattern(std::size_t size) {
   for (std::size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(i * 131 >> 3);
   return bytes;
 }
+
+// gRPC stays up until the process ends: shutting it down after each test may wait ten seconds for its idle threads.
+[[maybe_unused]] const bool kGrpcStaysUp = [] {
+  grpc_init();
+  return true;
+}();
 
 const std::string kAwkward = "Gerät 'ä%\n' ist 100% weg \xf0\x9f\x94\x8c";
 
@@ -257,7 +264,7 @@ TEST_P(GrpcClientTest, DeadlineReachesUsAndItsEndStopsTheHandler) {
   run_until(loop_, [&] { return stopped_ == 1; }, 10s);
   EXPECT_EQ(stopped_, 1);
   EXPECT_GT(seen_deadline_, 0ms);
-  EXPECT_LE(seen_deadline_, 200ms);
+  EXPECT_LE(seen_deadline_, 250ms);  // gRPC rounds up
 }
 
 TEST_P(GrpcClientTest, ServerStreamEndsWithItsStatus) {
