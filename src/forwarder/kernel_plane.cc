@@ -130,14 +130,24 @@ Result<void> KernelPlane::unplug_now(const std::string& id) {
     return wiring_.remove(mark, places);
   }
   // Of an earlier life: found by its mark.
-  return kernel::remove_marked(namespaces_, graveyard_, mark);
+  const auto everywhere = kernel::reachable(namespaces_);
+  auto marked = kernel::list_marked(everywhere);
+  if (!marked) return std::unexpected(marked.error());
+  std::vector<kernel::Place> places;
+  for (const kernel::MarkedLink& found : *marked) {
+    if (found.mark == mark) places.push_back({found.netns, found.link.name});
+  }
+  return wiring_.remove(mark, places);
 }
 
 Result<std::vector<std::string>> KernelPlane::plugged_now() {
-  auto marks = kernel::list_marks(namespaces_, owner_);
-  if (!marks) return std::unexpected(marks.error());
+  const auto everywhere = kernel::reachable(namespaces_);
+  auto marked = kernel::list_marked(everywhere);
+  if (!marked) return std::unexpected(marked.error());
   std::vector<std::string> ids;
-  for (const kernel::Mark& mark : *marks) ids.push_back(mark.connection);
+  for (const kernel::MarkedLink& found : *marked) {
+    if (found.mark && found.mark->owner == owner_) ids.push_back(found.mark->connection);
+  }
   std::ranges::sort(ids);
   ids.erase(std::ranges::unique(ids).begin(), ids.end());
   return ids;
@@ -159,6 +169,25 @@ Result<EndCounters> KernelPlane::counters_now(const std::string& id, Side side) 
   counters.tx_bytes = statistics->received_bytes;
   counters.drops = statistics->sent_dropped + statistics->received_dropped;
   return counters;
+}
+
+Result<Underlay> find_underlay(const std::string& tunnel_ip) {
+  kernel::Namespaces namespaces;
+  auto here = namespaces.current();
+  if (!here) return std::unexpected(here.error());
+  Result<kernel::Underlay> found;
+  if (tunnel_ip.empty()) {
+    found = kernel::default_underlay(**here);
+  } else {
+    auto address = wire::IpAddress::parse(tunnel_ip);
+    if (!address) return std::unexpected(address.error());
+    found = kernel::find_underlay(**here, *address);
+  }
+  if (!found) return std::unexpected(found.error());
+  Underlay underlay;
+  underlay.address = found->address;
+  underlay.mtu = found->mtu;
+  return underlay;
 }
 
 }  // namespace forwarder

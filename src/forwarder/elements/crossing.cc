@@ -51,6 +51,14 @@ Result<WireEnd> wire_end(const mesh::HeldDescriptors& held, const Mechanism& mec
   return KernelEnd(*netns, mesh::mechanism_parameter(mechanism, mesh::parameter::kName));
 }
 
+void report(google::protobuf::Map<std::string, std::string>& metrics, const std::string& prefix, const EndCounters& counters) {
+  metrics[prefix + "rx_packets"] = std::to_string(counters.rx_packets);
+  metrics[prefix + "rx_bytes"] = std::to_string(counters.rx_bytes);
+  metrics[prefix + "tx_packets"] = std::to_string(counters.tx_packets);
+  metrics[prefix + "tx_bytes"] = std::to_string(counters.tx_bytes);
+  metrics[prefix + "drops"] = std::to_string(counters.drops);
+}
+
 }  // namespace
 
 Result<std::vector<Mechanism>> Crossing::offers(const mesh::NextHop& hop, const Connection& connection) const {
@@ -71,7 +79,7 @@ Result<std::vector<Mechanism>> Crossing::offers(const mesh::NextHop& hop, const 
     parameters[mesh::parameter::kSrcPort] = std::to_string(options_.vxlan_port);
     parameters[mesh::parameter::kMtu] = std::to_string(vxlan_mtu(options_.underlay));
     if (!ethernet) {
-      base::log::warning("{} carries IP to another node unencrypted, as PATCHBAY_ALLOW_PLAINTEXT_IP allows", describe(connection));
+      base::log::warning("{} carries IP to another node unencrypted, as PATCHBAY_ALLOW_PLAINTEXT_IP allows", mesh::describe(connection));
     }
     offered.push_back(std::move(tunnel));
   }
@@ -129,7 +137,7 @@ Task<Result<Connection>> Crossing::request(mesh::Call& call, mesh::NetworkServic
   }
   if (!plugged) {
     co_await call.undo_below(*answered);
-    co_return std::unexpected(plugged.error().wrap("plugging " + describe(*answered)));
+    co_return std::unexpected(plugged.error().wrap("plugging " + mesh::describe(*answered)));
   }
   crossed.plugged = true;
   crossed.client = answered->mechanism();
@@ -142,15 +150,10 @@ Task<Result<Connection>> Crossing::request(mesh::Call& call, mesh::NetworkServic
   metrics["server_interface"] = interface(server);
   metrics["client_interface"] = interface(answered->mechanism());
   if (call.context().established) {
-    for (const auto& [side, prefix] : {std::pair(Side::client, "server_"), std::pair(Side::endpoint, "client_")}) {
-      const auto counters = co_await plane_.counters(answered->id(), side);
-      if (!counters) continue;
-      metrics[std::string(prefix) + "rx_packets"] = std::to_string(counters->rx_packets);
-      metrics[std::string(prefix) + "rx_bytes"] = std::to_string(counters->rx_bytes);
-      metrics[std::string(prefix) + "tx_packets"] = std::to_string(counters->tx_packets);
-      metrics[std::string(prefix) + "tx_bytes"] = std::to_string(counters->tx_bytes);
-      metrics[std::string(prefix) + "drops"] = std::to_string(counters->drops);
-    }
+    const auto at_client = co_await plane_.counters(answered->id(), Side::client);
+    if (at_client) report(metrics, "server_", *at_client);
+    const auto at_endpoint = co_await plane_.counters(answered->id(), Side::endpoint);
+    if (at_endpoint) report(metrics, "client_", *at_endpoint);
   }
   *answered->mutable_mechanism() = server;
   co_return answered;
@@ -161,7 +164,7 @@ Task<Result<void>> Crossing::close(mesh::Call& call, Connection connection) {
   Result<void> unplugged;
   if (crossed.plugged) {
     unplugged = co_await plane_.unplug(connection.id());
-    if (!unplugged) base::log::error("unplugging {}: {}", describe(connection), unplugged.error().message());
+    if (!unplugged) base::log::error("unplugging {}: {}", mesh::describe(connection), unplugged.error().message());
     crossed.plugged = !unplugged;
   }
   if (crossed.client) *connection.mutable_mechanism() = *crossed.client;

@@ -44,7 +44,7 @@ class ChainBuilder {
   // a mistake in the program, found when the process starts and by every test that builds the chain.
   template <typename T>
   ChainBuilder& add(std::string name, std::shared_ptr<T> element) {
-    check(name, T::Needs());
+    check(name, typename T::Needs());
     give(typename T::Gives());
     chain_.entries_.push_back({std::move(name), std::move(element)});
     return *this;

@@ -34,6 +34,8 @@ class Begin final : public Element {
   // Connections that exist, by this process's own ids. For reports, reconciliation and tests.
   std::vector<Connection> connections() const;
   std::size_t size() const { return entries_.size(); }
+  // Also while its first request is under way.
+  bool knows(const std::string& id) const { return entries_.contains(id); }
 
   // Closes every connection, all at once, and waits for the last. For a process that stops in good order.
   base::Task<void> close_all(base::TimePoint deadline);

@@ -16,9 +16,10 @@ using base::Task;
 
 namespace {
 
-// Where the connection was last answered.
+// Where the connection was last answered. Holding the channel keeps its transport connection open for the next call.
 struct ConnectedHop {
   NextHop hop;
+  std::shared_ptr<rpc::Channel> channel;
 };
 
 void collect(const HeldDescriptors& held, const Mechanism& mechanism, std::vector<rpc::Descriptor>& into) {
@@ -66,7 +67,9 @@ Task<Result<Connection>> Connect::request(Call& call, NetworkServiceRequest requ
   auto reply = co_await rpc::unary<Connection>(*channel, method::kRequest, request, std::move(options));
   if (!reply) co_return std::unexpected(reply.error());
   context.answered_below = true;
-  call.state().get<ConnectedHop>().hop = hop;
+  auto& connected = call.state().get<ConnectedHop>();
+  connected.hop = hop;
+  connected.channel = *channel;
 
   const auto named = rpc::parse_inode_url(mechanism_parameter(reply->message.mechanism(), parameter::kInodeUrl));
   if (named && !held.find(*named) && reply->link) {

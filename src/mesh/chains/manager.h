@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// `patchbay manager` without its process: the node's registry facade and the chain its connections pass.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "mesh/chains/manager_registry.h"
+#include "base/random.h"
+#include "mesh/core/chain.h"
+#include "mesh/elements/begin/begin.h"
+#include "mesh/elements/client_info/client_info.h"
+#include "mesh/elements/monitor/monitor.h"
+#include "mesh/elements/service_watch/service_watch.h"
+#include "rpc/transport.h"
+
+namespace mesh {
+
+struct ManagerParts {
+  base::Scheduler& scheduler;
+  base::Random& random;
+  rpc::Transport& transport;
+  TokenSource& tokens;
+  ServiceRegistry& services;  // upstream
+  EndpointRegistry& endpoints;
+  std::string name;
+  std::string public_url;         // as other managers dial it
+  std::string forwarder_service;  // what forwarders register as
+  ClientInfo client_info;
+};
+
+class Manager {
+ public:
+  explicit Manager(const ManagerParts& parts);
+
+  const rpc::Services& services() const { return services_; }
+  const Begin& connections() const { return *begin_; }
+
+  // Ends watching and monitoring. Connections stay: their other hops carry on, and find this manager again.
+  base::Task<void> finish();
+
+ private:
+  ManagerRegistry registry_;
+  std::shared_ptr<Begin> begin_;
+  std::shared_ptr<Monitor> monitor_;
+  std::shared_ptr<ServiceWatch> service_watch_;
+  Chain chain_;
+  rpc::Services services_;
+};
+
+}  // namespace mesh
