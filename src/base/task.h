@@ -22,11 +22,15 @@ namespace detail {
 
 struct PromiseBase {
   std::coroutine_handle<> continuation = std::noop_coroutine();
+  // The awaiter is on the stack, inside await_suspend, and goes on by itself. Resuming it from here would cost stack for
+  // every task that never suspends, wherever the compiler makes no tail calls (GCC below -O2).
+  bool awaiter_on_stack = false;
 
   struct FinalAwaiter {
     bool await_ready() const noexcept { return false; }
     template <typename Promise>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> done) const noexcept {
+      if (done.promise().awaiter_on_stack) return std::noop_coroutine();
       return done.promise().continuation;
     }
     void await_resume() const noexcept {}
@@ -76,9 +80,13 @@ class [[nodiscard]] Task {
   struct Awaiter {
     Handle handle;
     bool await_ready() const noexcept { return false; }
-    std::coroutine_handle<> await_suspend(std::coroutine_handle<> awaiting) const noexcept {
+    bool await_suspend(std::coroutine_handle<> awaiting) const noexcept {
       handle.promise().continuation = awaiting;
-      return handle;
+      handle.promise().awaiter_on_stack = true;
+      handle.resume();
+      if (handle.done()) return false;
+      handle.promise().awaiter_on_stack = false;
+      return true;
     }
     T await_resume() const { return handle.promise().take(); }
   };
