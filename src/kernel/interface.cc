@@ -9,13 +9,22 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <string>
+#include <thread>
 #include <utility>
+
+#include "base/log.h"
 
 namespace kernel {
 namespace {
 
 constexpr std::uint32_t kMinIpv6Mtu = 1280;  // RFC 8200 5: below it Linux takes IPv6 off the interface
+
+constexpr std::chrono::seconds kIpv6Patience{3};
+// Usually the second look succeeds; on a busy machine it takes some milliseconds.
+constexpr std::chrono::microseconds kFirstPause{50};
+constexpr std::chrono::microseconds kLongestPause{2000};
 
 std::uint8_t linux_family(wire::Family family) { return family == wire::Family::v4 ? AF_INET : AF_INET6; }
 
@@ -173,6 +182,35 @@ base::Result<void> remove_unwanted(Netns& netns, const Link& link, const Interfa
   return batch.send();
 }
 
+// Linux answers for a new IPv6 address only after a job in a queue of its own has run, DAD or not; until then packets to
+// it are dropped, and a lost neighbour solicitation costs its sender 1 s. The sign is the address's local route.
+void await_ipv6(Netns& netns, const Link& link, const InterfaceConfig& config) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<Message> queries;
+  for (const auto& address : config.addresses) {
+    if (address.family() != wire::Family::v6) continue;
+    rtmsg header{};
+    header.rtm_family = AF_INET6;
+    header.rtm_dst_len = 128;
+    queries.push_back(std::move(Message(RTM_GETROUTE, 0, header).put_address(RTA_DST, address.address())));
+  }
+  if (queries.empty()) return;
+  const auto deadline = Clock::now() + kIpv6Patience;
+  for (auto pause = kFirstPause; Clock::now() < deadline; pause = std::min(2 * pause, kLongestPause)) {
+    const auto replies = netns.route().exchange(queries);
+    if (!replies) return;  // the socket is broken: whoever uses it next will say so
+    const auto is_local = [](const Reply& reply) {
+      if (reply.objects.empty()) return false;
+      const auto* found = reply.objects.front().payload<rtmsg>();
+      return found != nullptr && found->rtm_type == RTN_LOCAL;
+    };
+    if (std::ranges::all_of(*replies, is_local)) return;
+    std::this_thread::sleep_for(pause);
+  }
+  base::log::warning("{}: the IPv6 addresses of {} are not in use {} s after they were set", netns.name(), link.name,
+                     kIpv6Patience.count());
+}
+
 }  // namespace
 
 base::Result<void> apply(Netns& netns, const Link& link, const InterfaceConfig& config, LinkState state) {
@@ -201,6 +239,7 @@ base::Result<void> apply(Netns& netns, const Link& link, const InterfaceConfig& 
     batch.add(fmt::format("add route {}", route.destination.to_string()), replace_route(route));
   }
   if (auto done = batch.send(); !done) return done;
+  await_ipv6(netns, link, config);
   if (state == LinkState::fresh && config.policies.empty()) return {};
   return apply_policies(netns, link.index, config.policies, config.peers);
 }

@@ -3,6 +3,7 @@
 
 #include <linux/if_link.h>
 #include <linux/veth.h>
+#include <net/if.h>
 
 #include <array>
 #include <bit>
@@ -68,6 +69,14 @@ Message new_vxlan(const VxlanRequest& request, std::optional<std::int32_t> under
   }));
 }
 
+Message label_message(const Link& link, const Mark& mark, unsigned flags) {
+  ifinfomsg header{};
+  header.ifi_index = link.index;
+  header.ifi_flags = flags;
+  header.ifi_change = flags;
+  return std::move(Message(RTM_SETLINK, 0, header).put_text(IFLA_IFALIAS, mark.alias()));
+}
+
 bool is_pair(const Link& a, const Link& b) {
   return a.kind == "veth" && b.kind == "veth" && a.peer_index == b.index && b.peer_index == a.index;
 }
@@ -100,13 +109,25 @@ base::Result<void> Wiring::make_room(const Place& place) {
 }
 
 base::Result<void> Wiring::label(Netns& netns, const Link& link, const Mark& mark) {
-  ifinfomsg header{};
-  header.ifi_index = link.index;
-  Message message(RTM_SETLINK, 0, header);
-  message.put_text(IFLA_IFALIAS, mark.alias());
-  auto done = netns.route().request(std::move(message), fmt::format("{}: cannot label {}", netns.name(), link.name));
+  auto done = netns.route().request(label_message(link, mark, 0),
+                                    fmt::format("{}: cannot label {}", netns.name(), link.name));
   if (!done) return std::unexpected(done.error());
   return {};
+}
+
+// The end that comes up first has no carrier yet. When the other follows, the kernel lets the first one send only after
+// a job in a queue of its own, milliseconds later: the first ARP answer would be lost, and asked for again after 1 s. A
+// query for the link (since Linux 6.8) waits for that job.
+base::Result<void> Wiring::bring_up(const VethRequest& request, const VethPair& pair) {
+  const auto step = [](const Place& place, Message message) -> base::Result<void> {
+    auto done = place.netns->route().request(std::move(message),
+                                             fmt::format("{}: cannot set {} up", place.netns->name(), place.name));
+    if (!done) return std::unexpected(done.error());
+    return {};
+  };
+  if (auto done = step(request.a, label_message(pair.a, request.mark, IFF_UP)); !done) return done;
+  if (auto done = step(request.b, label_message(pair.b, request.mark, IFF_UP)); !done) return done;
+  return step(request.a, get_link(request.a.name));
 }
 
 base::Result<VethPair> Wiring::ensure_veth(const VethRequest& request) {
@@ -134,18 +155,15 @@ base::Result<VethPair> Wiring::ensure_veth(const VethRequest& request) {
     auto b = living(request.b);
     if (!b) return std::unexpected(b.error());
     if (a && *b && is_pair(*a, **b)) {
+      VethPair pair{.a = std::move(*a), .b = std::move(**b), .made = made};
       if (made) {
-        auto labelled = label(*request.a.netns, *a, request.mark);
-        if (labelled) labelled = label(*request.b.netns, **b, request.mark);
-        if (!labelled) {
-          (void)graveyard_.bury({{request.a.netns, a->index}, {request.b.netns, (*b)->index}});
-          return std::unexpected(labelled.error());
+        if (auto up = bring_up(request, pair); !up) {
+          (void)graveyard_.bury({{request.a.netns, pair.a.index}, {request.b.netns, pair.b.index}});
+          return std::unexpected(up.error());
         }
-        return VethPair{.a = std::move(*a), .b = std::move(**b), .made = true};
+        return pair;
       }
-      if (a->mark() == request.mark && (*b)->mark() == request.mark) {
-        return VethPair{.a = std::move(*a), .b = std::move(**b), .made = false};
-      }
+      if (pair.a.mark() == request.mark && pair.b.mark() == request.mark) return pair;
     }
     if (made) {
       return base::fail(base::Code::aborted, "{}: it was renamed or removed by somebody else meanwhile", what);

@@ -62,6 +62,7 @@ class Wiring {
  public:
   explicit Wiring(Graveyard& graveyard) : graveyard_(graveyard) {}  // outlives this
 
+  // A new pair is up and passes packets when this returns; a VXLAN device comes up with its configuration (apply).
   base::Result<VethPair> ensure_veth(const VethRequest& request);
   base::Result<VxlanLink> ensure_vxlan(const VxlanRequest& request);
 
@@ -72,6 +73,7 @@ class Wiring {
  private:
   base::Result<void> make_room(const Place& place);
   base::Result<void> label(Netns& netns, const Link& link, const Mark& mark);
+  base::Result<void> bring_up(const VethRequest& request, const VethPair& pair);
 
   Graveyard& graveyard_;
 };
