@@ -117,7 +117,9 @@ TEST_F(ExcludedPrefixesTest, AnswerThatArrivesSecondIsCheckedAgainstTheFirst) {
   auto answer = bench->below->on_request;
   bool nested = false;
   bench->below->on_request = [&](Call& call, NetworkServiceRequest& request) {
-    if (!std::exchange(nested, true)) ASSERT_TRUE(bench->request(asking("c2", "b", "nsm-2")));
+    if (!std::exchange(nested, true)) {
+      EXPECT_TRUE(bench->request(asking("c2", "b", "nsm-2")));
+    }
     answer(call, request);
   };
   EXPECT_FALSE(bench->request(asking("c1", "a", "nsm-1")));
