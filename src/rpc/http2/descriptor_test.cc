@@ -265,7 +265,7 @@ TEST_F(RawClientTest, OneByteAtATimeWithAFileOnMany) {
     const int fd = i % 3 == 0 && i / 3 < files.size() ? files[i / 3].fd() : -1;
     const std::span<const int> with(&fd, fd >= 0 ? 1 : 0);
     while (!send_with_files(peer.fd(), bytes.substr(i, 1), with)) loop_.run_for(1ms);
-    if (i % 7 == 0) loop_.run_for(0ms);
+    if (i % 7 == 0) loop_.run_for(1ms);
   }
   run(peer, id);
   EXPECT_EQ(peer.status(id), "0") << failure_;
