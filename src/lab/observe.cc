@@ -18,26 +18,21 @@ using nlohmann::json;
 
 constexpr std::uint16_t kIperfPort = 5201;
 
-Result<json> parse_json(std::string_view text, std::string_view source) {
+// Parses a tool's JSON and hands it to the reader, whose complaints about its shape become an error.
+template <typename T>
+Result<T> read_json(std::string_view text, std::string_view source, Result<T> (*read)(const json& value)) {
   // `ip -j` prints nothing at all when there is nothing to show.
-  if (text.find_first_not_of(" \n") == std::string_view::npos) return json::array();
-  auto parsed = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (parsed.is_discarded()) return fail(Code::internal, "{} printed something that is not JSON", source);
-  return parsed;
+  const bool blank = text.find_first_not_of(" \n") == std::string_view::npos;
+  try {
+    return read(blank ? json::array() : json::parse(text));
+  } catch (const json::exception& problem) {
+    return fail(Code::internal, "{} printed unexpected JSON: {}", source, problem.what());
+  }
 }
 
-std::uint32_t header_bytes(const std::string& address) {
-  constexpr std::uint32_t kIcmp = 8;
-  return (address.find(':') == std::string::npos ? 20 : 40) + kIcmp;
-}
-
-}  // namespace
-
-Result<std::vector<LinkView>> parse_links(std::string_view text) {
-  auto parsed = parse_json(text, "ip address");
-  if (!parsed) return std::unexpected(parsed.error());
+Result<std::vector<LinkView>> read_links(const json& value) {
   std::vector<LinkView> links;
-  for (const auto& entry : *parsed) {
+  for (const auto& entry : value) {
     if (!entry.is_object() || !entry.contains("ifname")) continue;  // `ip -j` writes {} for what its filter leaves out
     LinkView link;
     link.name = entry.value("ifname", "");
@@ -61,6 +56,46 @@ Result<std::vector<LinkView>> parse_links(std::string_view text) {
   return links;
 }
 
+Result<std::set<std::string>> read_destinations(const json& value) {
+  std::set<std::string> destinations;
+  for (const auto& route : value) destinations.insert(route.at("dst").get<std::string>());
+  return destinations;
+}
+
+Result<double> read_mbps(const json& value) {
+  if (value.is_object() && value.contains("error")) {
+    return fail(Code::unavailable, "iperf3: {}", value["error"].get<std::string>());
+  }
+  return value.at(json::json_pointer("/end/sum_received/bits_per_second")).get<double>() / 1e6;
+}
+
+using UnderlayCounts = std::map<std::string, UnderlayCount>;
+Result<UnderlayCounts> read_counters(const json& value) {
+  UnderlayCounts counts;
+  for (const auto& entry : value.at("nftables")) {
+    if (!entry.contains("counter")) continue;
+    const auto name = entry["counter"].at("name").get<std::string>();
+    const auto packets = entry["counter"].at("packets").get<std::uint64_t>();
+    const auto cut = name.find('_');
+    if (cut == std::string::npos) continue;
+    auto& count = counts[name.substr(cut + 1)];
+    if (name.starts_with("tunnel_")) count.tunnel = packets;
+    if (name.starts_with("udp_")) count.udp = packets;
+    if (name.starts_with("echo_")) count.echo = packets;
+  }
+  if (counts.empty()) return fail(Code::internal, "the underlay has no counters");
+  return counts;
+}
+
+std::uint32_t header_bytes(const std::string& address) {
+  constexpr std::uint32_t kIcmp = 8;
+  return (address.find(':') == std::string::npos ? 20 : 40) + kIcmp;
+}
+
+}  // namespace
+
+Result<std::vector<LinkView>> parse_links(std::string_view text) { return read_json(text, "ip address", &read_links); }
+
 Result<std::vector<LinkView>> links_in(const std::filesystem::path& netns) {
   auto text = output_of({"ip", "-j", "-d", "-s", "address", "show"}, netns);
   if (!text) return std::unexpected(text.error());
@@ -83,9 +118,9 @@ Result<std::set<std::string>> routes_through(const std::filesystem::path& netns,
   for (const char* family : {"-4", "-6"}) {
     auto text = output_of({"ip", "-j", family, "route", "show", "dev", link}, netns);
     if (!text) return std::unexpected(text.error());
-    auto parsed = parse_json(*text, "ip route");
+    auto parsed = read_json(*text, "ip route", &read_destinations);
     if (!parsed) return std::unexpected(parsed.error());
-    for (const auto& route : *parsed) destinations.insert(route.value("dst", ""));
+    destinations.merge(*parsed);
   }
   return destinations;
 }
@@ -119,16 +154,7 @@ Result<PingResult> ping(const std::filesystem::path& netns, const std::string& a
   return parse_ping(done->out);
 }
 
-Result<double> parse_iperf_mbps(std::string_view text) {
-  auto parsed = parse_json(text, "iperf3");
-  if (!parsed) return std::unexpected(parsed.error());
-  if (parsed->is_object() && parsed->contains("error")) {
-    return fail(Code::unavailable, "iperf3: {}", parsed->value("error", ""));
-  }
-  const json::json_pointer figure("/end/sum_received/bits_per_second");
-  if (!parsed->contains(figure)) return fail(Code::internal, "iperf3 reported no throughput");
-  return (*parsed)[figure].get<double>() / 1e6;
-}
+Result<double> parse_iperf_mbps(std::string_view text) { return read_json(text, "iperf3", &read_mbps); }
 
 Result<double> throughput_mbps(const std::filesystem::path& from, const std::filesystem::path& to,
                                const std::string& address) {
@@ -162,27 +188,9 @@ std::string counter_rules(const std::string& port) {
       port);
 }
 
-Result<std::map<std::string, UnderlayCount>> parse_counters(std::string_view text) {
-  auto parsed = parse_json(text, "nft");
-  if (!parsed) return std::unexpected(parsed.error());
-  std::map<std::string, UnderlayCount> counts;
-  for (const auto& entry : parsed->value("nftables", json::array())) {
-    if (!entry.contains("counter")) continue;
-    const auto& counter = entry["counter"];
-    const std::string name = counter.value("name", "");
-    const auto packets = counter.value("packets", std::uint64_t{0});
-    const auto cut = name.find('_');
-    if (cut == std::string::npos) continue;
-    auto& count = counts[name.substr(cut + 1)];
-    if (name.starts_with("tunnel_")) count.tunnel = packets;
-    if (name.starts_with("udp_")) count.udp = packets;
-    if (name.starts_with("echo_")) count.echo = packets;
-  }
-  if (counts.empty()) return fail(Code::internal, "the underlay has no counters");
-  return counts;
-}
+Result<UnderlayCounts> parse_counters(std::string_view text) { return read_json(text, "nft", &read_counters); }
 
-Result<std::map<std::string, UnderlayCount>> underlay_counts(const std::filesystem::path& netns) {
+Result<UnderlayCounts> underlay_counts(const std::filesystem::path& netns) {
   auto text = output_of({"nft", "-j", "list", "counters"}, netns);
   if (!text) return std::unexpected(text.error());
   return parse_counters(*text);

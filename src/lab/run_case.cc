@@ -382,7 +382,7 @@ std::uint32_t expected_mtu(bool local, UnderlayFamily underlay, std::uint32_t un
 
 std::optional<ConnectedEvent> parse_connected(std::string_view line) {
   const auto parsed = json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!parsed.is_object() || parsed.value("event", json()) != "connected") return std::nullopt;
+  if (!parsed.is_object() || parsed.value("event", json()) != json("connected")) return std::nullopt;
   const auto texts = [&](const char* key) {
     std::vector<std::string> found;
     for (const auto& entry : parsed.value(key, json::array())) {

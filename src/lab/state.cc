@@ -61,14 +61,39 @@ std::string random_id() {
   return id;
 }
 
-json load(const fs::path& directory) {
-  auto parsed = json::parse(read_file(directory / "state.json"), nullptr, /*allow_exceptions=*/false);
-  return parsed.is_object() ? parsed : json::object();
+// What a state file says.
+struct Record {
+  pid_t owner = 0;
+  bool kept = false;
+  std::string purpose;
+  Traces traces;
+};
+
+// An unreadable file says nothing; namespaces are found by their names all the same.
+Record load(const fs::path& directory) {
+  Record record;
+  try {
+    const json state = json::parse(read_file(directory / "state.json"));
+    record.owner = state.at("owner").get<pid_t>();
+    record.kept = state.at("kept").get<bool>();
+    record.purpose = state.at("purpose").get<std::string>();
+    record.traces.namespaces = state.at("namespaces").get<std::map<std::string, ino_t>>();
+    for (const auto& one : state.at("processes")) {
+      record.traces.processes.push_back(
+          {one.at("name").get<std::string>(), one.at("pid").get<pid_t>(), one.at("start").get<std::uint64_t>()});
+    }
+  } catch (const json::exception&) {
+    return {};
+  }
+  return record;
 }
 
-ino_t inode_of(const fs::path& path) {
+// The inode of a namespace's file, by any path to it; 0 for everything else.
+ino_t namespace_inode(const fs::path& path) {
+  struct stat own{};
   struct stat status{};
-  return ::stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
+  if (::stat("/proc/self/ns/net", &own) != 0 || ::stat(path.c_str(), &status) != 0) return 0;
+  return status.st_dev == own.st_dev ? status.st_ino : 0;
 }
 
 std::vector<pid_t> all_pids() {
@@ -88,7 +113,7 @@ std::vector<pid_t> all_pids() {
 std::vector<pid_t> processes_in(const std::set<ino_t>& inodes) {
   std::vector<pid_t> inside;
   for (const pid_t pid : all_pids()) {
-    if (inodes.contains(inode_of(fmt::format("/proc/{}/ns/net", pid)))) inside.push_back(pid);
+    if (inodes.contains(namespace_inode(fmt::format("/proc/{}/ns/net", pid)))) inside.push_back(pid);
   }
   return inside;
 }
@@ -131,17 +156,6 @@ std::set<std::string> known_ids(const Places& places) {
   return ids;
 }
 
-Traces traces_in(const json& state) {
-  Traces traces;
-  for (const auto& [name, inode] : state.value("namespaces", json::object()).items()) {
-    traces.namespaces[name] = inode.get<ino_t>();
-  }
-  for (const auto& one : state.value("processes", json::array())) {
-    traces.processes.push_back({one.value("name", ""), one.value("pid", 0), one.value("start", std::uint64_t{0})});
-  }
-  return traces;
-}
-
 bool still_runs(const Traces::Child& child) { return child.pid > 0 && start_time_of(child.pid) == child.start; }
 
 // One line for each thing of a lab that is still there.
@@ -155,17 +169,17 @@ std::vector<std::string> leftovers(const Places& places, const std::string& id, 
     if (still_runs(child)) left.push_back(fmt::format("process {} ({})", child.name, child.pid));
   }
   // A namespace lives on without its name while a process is in it or a descriptor names it; so do links and sockets.
-  std::set<std::string> links;
-  for (const auto& [name, inode] : traces.namespaces) links.insert(fmt::format("net:[{}]", inode));
+  std::set<ino_t> inodes;
+  for (const auto& [name, inode] : traces.namespaces) inodes.insert(inode);
   for (const pid_t pid : all_pids()) {
-    const auto held = [&](const fs::path& link) {
-      std::error_code ignored;
-      return links.contains(fs::read_symlink(link, ignored));
-    };
     const fs::path process = fmt::format("/proc/{}", pid);
-    if (held(process / "ns/net")) left.push_back(fmt::format("process {} in a namespace of the lab", pid));
+    if (inodes.contains(namespace_inode(process / "ns/net"))) {
+      left.push_back(fmt::format("process {} in a namespace of the lab", pid));
+    }
     for (const auto& fd : fs::directory_iterator(process / "fd", error)) {
-      if (held(fd.path())) left.push_back(fmt::format("descriptor {} on a namespace of the lab", fd.path().string()));
+      if (inodes.contains(namespace_inode(fd.path()))) {
+        left.push_back(fmt::format("descriptor {} on a namespace of the lab", fd.path().string()));
+      }
     }
   }
   if (read_file("/proc/net/unix").find(directory.string() + "/") != std::string::npos) {
@@ -184,12 +198,13 @@ std::vector<std::string> lasting_leftovers(const Places& places, const std::stri
 
 // Removes what a lab made. Requires that its owner is dead or is us.
 void remove_traces(const Places& places, const std::string& id) {
-  for (const auto& child : traces_in(load(places.root / id)).processes) {
+  const Record record = load(places.root / id);
+  for (const auto& child : record.traces.processes) {
     if (still_runs(child)) ::kill(child.pid, SIGKILL);
   }
   const auto names = namespaces_of(places, id);
   std::set<ino_t> inodes;
-  for (const auto& name : names) inodes.insert(inode_of(places.netns / name));
+  for (const auto& name : names) inodes.insert(namespace_inode(places.netns / name));
   inodes.erase(0);
   kill_processes_in(inodes);
   for (const auto& name : names) {
@@ -225,7 +240,7 @@ std::string LabState::netns_name(const std::string& name) const {
 
 Result<void> LabState::add_namespace(const std::string& name) {
   if (auto made = output_of({"ip", "netns", "add", netns_name(name)}); !made) return std::unexpected(made.error());
-  traces_.namespaces[name] = inode_of(netns_path(name));
+  traces_.namespaces[name] = namespace_inode(netns_path(name));
   if (auto up = output_of({"ip", "link", "set", "dev", "lo", "up"}, netns_path(name)); !up) {
     return std::unexpected(up.error());
   }
@@ -282,15 +297,15 @@ std::vector<std::string> LabState::remove_all() {
 std::vector<LabInfo> list_labs(const Places& places) {
   std::vector<LabInfo> labs;
   for (const auto& id : known_ids(places)) {
-    const json state = load(places.root / id);
+    const Record record = load(places.root / id);
     LabInfo info;
     info.id = id;
     std::error_code error;
     info.living = fs::exists(places.root / id / "lock", error) && !try_lock(places.root / id / "lock", 0);
-    info.kept = state.value("kept", false);
-    info.owner = state.value("owner", 0);
-    info.purpose = state.value("purpose", std::string());
-    for (const auto& [name, inode] : traces_in(state).namespaces) info.pods.push_back(name);
+    info.kept = record.kept;
+    info.owner = record.owner;
+    info.purpose = record.purpose;
+    for (const auto& [name, inode] : record.traces.namespaces) info.pods.push_back(name);
     labs.push_back(std::move(info));
   }
   return labs;
@@ -315,7 +330,7 @@ Result<void> end_kept_lab(const Places& places, const std::string& id) {
   if (!lab->kept) {
     return fail(Code::failed_precondition, "lab {} is at work (process {}); end it where it runs", id, lab->owner);
   }
-  auto traces = traces_in(load(places.root / id));
+  auto traces = load(places.root / id).traces;
   traces.processes.push_back({"keeper of the lab", lab->owner, start_time_of(lab->owner).value_or(0)});
   if (::kill(lab->owner, SIGTERM) != 0) return fail_errno(errno, fmt::format("signal process {}", lab->owner));
   const Deadline deadline = in(seconds(60));

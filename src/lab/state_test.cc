@@ -3,6 +3,7 @@
 #include "lab/state.h"
 
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,10 +33,12 @@ class State : public testing::Test {
   }
 
   // A lab whose owner is another process, which is given the lab and then waits to be killed.
+  // It is killed with the test, whatever becomes of that.
   template <typename Work>
   pid_t other_owner(Work work) {
     const pid_t pid = ::fork();
     if (pid == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       auto state = LabState::create(places_, "test");
       if (!state || !work(*state)) ::_exit(1);
       std::ofstream(places_.root / "ready").flush();
@@ -125,6 +128,17 @@ TEST_F(State, NamespacesWithoutTheirDirectoryAreCleanedToo) {
   const auto cleaned = clean_dead_labs(places_);
   ASSERT_TRUE(cleaned);
   EXPECT_EQ(*cleaned, std::vector<std::string>{id});
+}
+
+TEST_F(State, AnUnreadableStateFileDoesNotStopTheCleaning) {
+  const pid_t owner = other_owner([](LabState& state) {
+    if (!state.add_namespace("node1")) return false;
+    std::ofstream(state.directory() / "state.json") << R"({"namespaces":[null],"owner":"x"})";
+    return true;
+  });
+  kill_and_reap(owner);
+  const auto id = list_labs(places_).at(0).id;
+  EXPECT_EQ(clean_dead_labs(places_), std::vector<std::string>{id});
 }
 
 TEST_F(State, OnlyKeptLabsEndFromOutside) {
