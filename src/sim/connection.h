@@ -110,6 +110,7 @@ class End : public std::enable_shared_from_this<End> {
   void close(const base::Error& why);
   // The process died: the peer hears of it soon, or by keepalive.
   void die();
+  virtual std::size_t open_calls() const { return 0; }
   // Breaks this end alone.
   void break_off(const base::Error& why);
 
@@ -147,6 +148,7 @@ class ClientEnd final : public End {
   std::uint32_t open(std::shared_ptr<ClientCall> call, Frame start);
   // Forgets the call; the server hears of it if it has not answered.
   void abandon(std::uint32_t stream);
+  std::size_t open_calls() const override { return calls_.size(); }
 
  private:
   void receive(Frame frame) override;

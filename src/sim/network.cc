@@ -83,6 +83,14 @@ std::size_t Network::connections() const {
   }));
 }
 
+std::map<std::uint64_t, std::size_t> Network::open_calls() const {
+  std::map<std::uint64_t, std::size_t> calls;
+  for (const auto& [key, weak] : ends_) {
+    if (const auto end = weak.lock(); end && !end->broken()) calls[key.first] += end->open_calls();
+  }
+  return calls;
+}
+
 base::Result<std::string> Network::node_of(const rpc::Url& url, const std::string& from) const {
   if (url.local()) return from;
   if (url.host.empty() || url.host == "0.0.0.0" || url.host == "::" || url.host == "127.0.0.1" || url.host == "localhost") {

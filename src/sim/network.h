@@ -64,6 +64,7 @@ class Network {
   base::Result<rpc::Descriptor> open_socket(const std::string& node, const std::string& path) const;
   std::size_t listeners() const { return by_inode_.size(); }
   std::size_t connections() const;  // ends that are not broken
+  std::map<std::uint64_t, std::size_t> open_calls() const;  // that processes have made and wait for, by process
 
   // For the transport.
   World& world() { return world_; }

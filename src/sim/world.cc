@@ -191,11 +191,12 @@ void World::run_one() {
   current_ = &process;
   ready.function();
   ready.function = nullptr;  // what it owned goes while the process is still the current one
-  current_ = nullptr;
   ++events_;
   if (++events_at_now_ == kLivelock) violate(fmt::format("{} events without time passing, last {}", kLivelock, process.label()));
-  if (violation_) return;
-  for (const auto& check : invariants_) check();
+  if (!violation_) {
+    for (const auto& check : invariants_) check();
+  }
+  current_ = nullptr;
 }
 
 bool World::step(base::TimePoint limit) {

@@ -74,6 +74,8 @@ class Process final : public base::Scheduler {
 
   // Moves this process's wall clock; its timers do not notice.
   void jump_wall_clock(base::Duration by) { wall_offset_ += by; }
+  // What a time server does.
+  void correct_wall_clock() { wall_offset_ = {}; }
   // Runs nothing until then, as if it had been stopped by a signal or starved.
   void pause_until(base::TimePoint when);
 
