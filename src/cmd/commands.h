@@ -10,6 +10,11 @@ namespace cmd {
 
 using Action = std::function<int()>;
 
+void add_registry(CLI::App& app, Action& action);
+void add_manager(CLI::App& app, Action& action);
+void add_forwarder(CLI::App& app, Action& action);
+void add_client(CLI::App& app, Action& action);
+void add_endpoint(CLI::App& app, Action& action);
 void add_lab(CLI::App& app, Action& action);
 void add_cleanup(CLI::App& app, Action& action);
 void add_version(CLI::App& app, Action& action);

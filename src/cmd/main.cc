@@ -9,6 +9,11 @@ int main(int argc, char** argv) {
   CLI::App app("Patchbay: a Network Service Mesh. Plugs workloads into network services, across nodes.", "patchbay");
   app.require_subcommand(1);
   cmd::Action action;
+  cmd::add_registry(app, action);
+  cmd::add_manager(app, action);
+  cmd::add_forwarder(app, action);
+  cmd::add_client(app, action);
+  cmd::add_endpoint(app, action);
   cmd::add_lab(app, action);
   cmd::add_cleanup(app, action);
   cmd::add_version(app, action);

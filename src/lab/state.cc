@@ -171,6 +171,7 @@ std::vector<std::string> leftovers(const Places& places, const std::string& id, 
   // A namespace lives on without its name while a process is in it or a descriptor names it; so do links and sockets.
   std::set<ino_t> inodes;
   for (const auto& [name, inode] : traces.namespaces) inodes.insert(inode);
+  inodes.erase(0);  // of one that could not be read
   for (const pid_t pid : all_pids()) {
     const fs::path process = fmt::format("/proc/{}", pid);
     if (inodes.contains(namespace_inode(process / "ns/net"))) {

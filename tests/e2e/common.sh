@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+# What the scripts share. Each gets the program in $PATCHBAY, exits 0 if all held, and leaves nothing behind.
+set -uo pipefail
+: "${PATCHBAY:?set PATCHBAY to the patchbay binary}"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+fail() {
+  echo "FAILED: $*"
+  for log in "$work"/*; do
+    echo "--- $log"
+    tail -n 30 "$log"
+  done
+  exit 1
+}
+
+# expect STATUS COMMAND…: runs it and checks its exit status; output in $work/out and $work/err.
+expect() {
+  local wanted=$1 got=0
+  shift
+  "$@" >"$work/out" 2>"$work/err" </dev/null || got=$?
+  [ "$got" -eq "$wanted" ] || fail "'$*' exited with $got, not $wanted"
+}
+
+said() { grep -q -- "$1" "$work/out" "$work/err" || fail "nothing was said of '$1'"; }
+
+# await SECONDS COMMAND…: polls until the command succeeds.
+await() {
+  local tries=$(($1 * 20))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    tries=$((tries - 1))
+    [ $tries -gt 0 ] || fail "waited in vain for: $*"
+    sleep 0.05
+  done
+}
+
+# The id that a lab prints when it starts, from its log.
+lab_id() { sed -n 's/.* lab \([a-z0-9]\{6\}\): .*/\1/p' "$1" | head -n 1; }
+has_namespace() { ip netns list | grep -q "^pblab-$1-$2"; }
+gone() { ! ip netns list | grep -q "^pblab-$1-" && [ ! -e "/run/patchbay-lab/$1" ]; }
