@@ -192,7 +192,7 @@ base::Result<base::UniqueFd> bind_tcp(const Url& url) {
                 url.text, url.host);
   }
   // IPv6 first: such a socket takes IPv4 as well, if no address was given.
-  std::ranges::stable_sort(addresses, {}, [](const Address& a) { return a.storage.ss_family == AF_INET6 ? 0 : 1; });
+  std::ranges::sort(addresses, {}, [](const Address& a) { return a.storage.ss_family == AF_INET6 ? 0 : 1; });
   int error = 0;
   for (const auto& address : addresses) {
     base::UniqueFd socket(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
