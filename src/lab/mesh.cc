@@ -248,6 +248,12 @@ std::vector<std::string> Mesh::dead_processes() {
   return dead;
 }
 
+std::string Mesh::logs() const {
+  std::string text;
+  for (const auto& process : processes_) text += with_log({Code::unknown, ""}, process).message();
+  return text;
+}
+
 std::vector<std::string> Mesh::take_down() {
   if (std::exchange(down_, true)) return {};
   std::vector<std::string> problems;

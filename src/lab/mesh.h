@@ -63,6 +63,9 @@ class Mesh {
   // Names of the mesh's own processes that have ended, which none should, with how.
   std::vector<std::string> dead_processes();
 
+  // The last lines of each of their logs.
+  std::string logs() const;
+
   // Ends every process in order, removes everything, and returns what was left behind or had to be forced.
   std::vector<std::string> take_down();
 

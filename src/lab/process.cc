@@ -206,7 +206,8 @@ std::string tail(const std::filesystem::path& file, std::size_t lines) {
 }
 
 Result<Process> Process::start(const ProcessSpec& spec) {
-  auto log = open_fd(spec.log.empty() ? std::filesystem::path("/dev/null") : spec.log, O_WRONLY | O_CREAT | O_APPEND);
+  auto log = open_fd(spec.log.empty() ? std::filesystem::path("/dev/null") : spec.log,
+                     O_WRONLY | O_CREAT | O_TRUNC | O_APPEND);
   if (!log) return std::unexpected(log.error().wrap(spec.name));
   Pipe output;
   if (spec.read_output) {

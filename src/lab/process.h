@@ -34,7 +34,7 @@ struct ProcessSpec {
   std::vector<std::string> command;                  // command[0] "patchbay" runs this very program
   std::map<std::string, std::string> environment{};  // set on top of ours, which is cleared of NSM's variables
   std::filesystem::path netns{};                     // the namespace's file; empty: ours
-  std::filesystem::path log{};                       // gets standard error, and output too unless it is read
+  std::filesystem::path log{};                       // made anew; gets standard error, and output unless read
   bool read_output = false;                          // standard output is read with next_line()
   bool new_session = true;                           // out of the terminal's reach: Ctrl-C is the lab's to handle
 };

@@ -339,8 +339,9 @@ class CaseRun {
 
   void keep_logs() {
     for (auto* process : {&client_, &endpoint_}) {
-      if (*process) report_.logs += with_log({Code::unknown, ""}, **process).message() + "\n";
+      if (*process) report_.logs += with_log({Code::unknown, ""}, **process).message();
     }
+    report_.logs += mesh_.logs();
   }
 
   void end() {
