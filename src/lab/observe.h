@@ -25,7 +25,7 @@ struct LinkView {
   bool peer_elsewhere = false;  // the other end is in another namespace
   bool up = false;
   std::uint32_t mtu = 0;
-  std::set<std::string> addresses;  // with prefix length; without link-local ones
+  std::set<std::string> addresses{};  // with prefix length; without link-local ones
   std::uint64_t received_packets = 0;
   std::uint64_t sent_packets = 0;
 };

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "lab/plane.h"
 #include "lab/signals.h"
 
 namespace lab {
@@ -175,7 +176,14 @@ class CaseRun {
       sent += ping_one(kEndpoint, kClient, without_length(pair.client), {.count = kPings});
     }
     const auto after = snapshot();
-    judge_plane(before, after, static_cast<std::uint64_t>(sent));
+    const auto verdict = judge_plane({.pings = static_cast<std::uint64_t>(sent),
+                                      .local = report_.local,
+                                      .client_node = node_name(1),
+                                      .endpoint_node = node_name(endpoint_node_)},
+                                     before, after);
+    report_.plane = verdict.plane;
+    report_.wire = verdict.wire;
+    report_.check("plane", verdict.good(), verdict.detail);
     if (!report_.client) return;
     const PingOptions full{.count = kPings, .packet_bytes = report_.client->link.mtu};
     for (const auto& pair : one_.addresses) {
@@ -196,76 +204,10 @@ class CaseRun {
     return result->sent;
   }
 
-  struct Snapshot {
-    std::optional<LinkView> client;
-    std::optional<LinkView> endpoint;
-    std::map<std::string, UnderlayCount> underlay;
-  };
-
-  Snapshot snapshot() {
+  PlaneSnapshot snapshot() {
     return {find_link(links(client_netns()), kInterface),
             find_link_by_address(links(endpoint_netns()), one_.addresses.front().endpoint),
             underlay_counts(mesh_.netns("underlay")).value_or(std::map<std::string, UnderlayCount>())};
-  }
-
-  void judge_plane(const Snapshot& before, const Snapshot& after, std::uint64_t pings) {
-    if (!before.client || !after.client || !before.endpoint || !after.endpoint) {
-      report_.check("plane", false, "an interface is missing, so nothing can be said of its packets");
-      return;
-    }
-    std::vector<std::string> wrong;
-    const auto moved = [&](const char* side, const LinkView& from, const LinkView& to) {
-      // Every ping is one packet out and one in at either side.
-      const auto received = to.received_packets - from.received_packets;
-      const auto sent = to.sent_packets - from.sent_packets;
-      if (pings == 0 || received < pings || sent < pings) {
-        wrong.push_back(
-            fmt::format("the {}'s {} moved only {} in and {} out for {} pings", side, to.name, received, sent, pings));
-      }
-    };
-    moved("client", *before.client, *after.client);
-    moved("endpoint", *before.endpoint, *after.endpoint);
-
-    UnderlayCount total;
-    for (const auto& [port, count] : after.underlay) {
-      const auto found = before.underlay.find(port);
-      const auto delta = count - (found == before.underlay.end() ? UnderlayCount{} : found->second);
-      total = {total.tunnel + delta.tunnel, total.udp + delta.udp, total.echo + delta.echo};
-      const bool carries = port == node_name(1) || port == node_name(endpoint_node_);
-      if (!report_.local && carries && delta.tunnel < pings) {
-        wrong.push_back(
-            fmt::format("{} put only {} VXLAN packets on the underlay for {} pings", port, delta.tunnel, pings));
-      }
-    }
-    if (after.underlay.empty()) wrong.emplace_back("the underlay's counters cannot be read");
-    if (total.echo != 0) wrong.push_back(fmt::format("{} pings crossed the underlay in clear", total.echo));
-    const std::string kind = report_.local ? "veth" : "vxlan";
-    for (const auto* link : {&*after.client, &*after.endpoint}) {
-      if (link->kind != kind) wrong.push_back(fmt::format("{} is a {}, not a {}", link->name, link->kind, kind));
-    }
-    if (report_.local) judge_local(after, total, wrong);
-    if (wrong.empty()) {
-      report_.plane = "kernel";
-      report_.wire = kind;
-    }
-    const std::string good =
-        report_.local
-            ? fmt::format("a veth pair straight between both namespaces carried {} pings; the underlay saw none", pings)
-            : fmt::format("VXLAN devices in both namespaces carried {} pings; the underlay saw {} VXLAN packets", pings,
-                          total.tunnel);
-    report_.check("plane", wrong.empty(), wrong.empty() ? good : fmt::format("{}", fmt::join(wrong, "; ")));
-  }
-
-  static void judge_local(const Snapshot& after, const UnderlayCount& underlay, std::vector<std::string>& wrong) {
-    const auto& client = *after.client;
-    const auto& endpoint = *after.endpoint;
-    const bool mutual = client.peer_index == endpoint.index && endpoint.peer_index == client.index;
-    if (!mutual || !client.peer_elsewhere || !endpoint.peer_elsewhere) {
-      wrong.push_back(fmt::format("{} and {} are not the two ends of one veth pair", client.name, endpoint.name));
-    }
-    if (underlay.tunnel != 0 || underlay.udp != 0) {
-      wrong.push_back(fmt::format("{} tunnel packets crossed the underlay", underlay.tunnel + underlay.udp));
-    }
   }
 
   void measure_throughput() {
