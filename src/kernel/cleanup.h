@@ -45,8 +45,8 @@ base::Result<std::vector<MarkedLink>> list_marked(std::span<const std::shared_pt
 // Deletes links that a process retired and died before deleting: for a forwarder's start. Returns when they are gone.
 base::Result<void> sweep(std::span<const std::shared_ptr<Netns>> namespaces, Graveyard& graveyard);
 
-// Removes everything of the owner's, or of all owners', from these namespaces; when it returns it is gone. Tells of each
-// object; retired links are deleted without a word.
+// Removes everything of the owner's, or of all owners', from these namespaces; when it returns it is gone. Tells of
+// each object; retired links are deleted without a word.
 CleanupResult cleanup(std::span<const std::shared_ptr<Netns>> namespaces, Graveyard& graveyard,
                       const std::optional<std::string>& owner, const std::function<void(const Removed&)>& report);
 

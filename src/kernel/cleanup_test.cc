@@ -19,12 +19,12 @@
 namespace kernel {
 namespace {
 
-using testing::KernelTest;
-using testing::ping;
-using testing::prefix;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using testing::KernelTest;
+using testing::ping;
+using testing::prefix;
 using ::testing::UnorderedElementsAre;
 
 class Cleanups : public KernelTest {
@@ -50,10 +50,12 @@ class Cleanups : public KernelTest {
     const auto rules = list_rules(netns).value();
     return static_cast<std::size_t>(std::ranges::count(rules, kRouteProtocol, &KernelRule::protocol));
   }
-  std::vector<std::string> clean(const std::vector<std::shared_ptr<Netns>>& namespaces, std::optional<std::string> owner) {
+  std::vector<std::string> clean(const std::vector<std::shared_ptr<Netns>>& namespaces,
+                                 std::optional<std::string> owner) {
     std::vector<std::string> told;
     const auto result = cleanup(namespaces, graveyard_, owner, [&told](const Removed& removed) {
-      if (removed.kind == Removed::Kind::link) told.push_back(removed.name + " of " + (removed.mark ? removed.mark->connection : "?"));
+      if (removed.kind == Removed::Kind::link)
+        told.push_back(removed.name + " of " + (removed.mark ? removed.mark->connection : "?"));
     });
     EXPECT_TRUE(result.failures.empty()) << result.failures.front().message();
     return told;
@@ -67,7 +69,8 @@ TEST_F(Cleanups, RemovesAllOfOursAndNothingForeign) {
   connect("fwd-1", "c1", "nsm-1");
   connect("fwd-2", "c2", "nsm-2");
   // A foreign rule and route beside ours.
-  KernelRoute foreign{.destination = prefix("10.77.0.0/16"), .link = link_of(*a_, "foreign").index, .protocol = RTPROT_STATIC};
+  KernelRoute foreign{
+      .destination = prefix("10.77.0.0/16"), .link = link_of(*a_, "foreign").index, .protocol = RTPROT_STATIC};
   ASSERT_DONE(a_->route().request(replace_route(foreign), "foreign route"));
   const auto rules_before = list_rules(*a_)->size() - our_rules(*a_);
 
@@ -78,7 +81,8 @@ TEST_F(Cleanups, RemovesAllOfOursAndNothingForeign) {
   EXPECT_EQ(list_rules(*a_)->size(), rules_before);
   const auto routes = list_routes(*a_).value();
   EXPECT_TRUE(std::ranges::none_of(routes, [](const KernelRoute& route) { return route.protocol == kRouteProtocol; }));
-  EXPECT_TRUE(std::ranges::any_of(routes, [&](const KernelRoute& route) { return route.destination == foreign.destination; }));
+  EXPECT_TRUE(
+      std::ranges::any_of(routes, [&](const KernelRoute& route) { return route.destination == foreign.destination; }));
   EXPECT_TRUE(ping(*a_, "192.0.2.2"));
   EXPECT_THAT(clean({a_, b_}, {}), IsEmpty());
 }
@@ -141,7 +145,8 @@ TEST_F(Cleanups, NamespacesOfProcessesAndMountsAreReachable) {
   ASSERT_TRUE(file);
   auto only_mounted = make_netns();
   const auto key = only_mounted->key();
-  ASSERT_EQ(::mount(fmt::format("/proc/self/fd/{}", only_mounted->fd()).c_str(), mounted.c_str(), "", MS_BIND, nullptr), 0);
+  ASSERT_EQ(::mount(fmt::format("/proc/self/fd/{}", only_mounted->fd()).c_str(), mounted.c_str(), "", MS_BIND, nullptr),
+            0);
   only_mounted.reset();
 
   const auto of_process = namespaces_.from_path(fmt::format("/proc/{}/ns/net", child));

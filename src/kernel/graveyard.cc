@@ -106,7 +106,8 @@ void Graveyard::loop() {
     deleting_ = false;
     counters_.deleted += count - graves.size();
     if (!outcome) {
-      base::log::warning("graveyard: {} of {} links are still there: {}", graves.size(), count, outcome.error().message());
+      base::log::warning("graveyard: {} of {} links are still there: {}", graves.size(), count,
+                         outcome.error().message());
       // They are down, nameless and in the grave group, so the next batch of their namespace or a clean-up takes them.
     }
     last_ = std::move(outcome);

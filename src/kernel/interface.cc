@@ -67,13 +67,17 @@ Message link_message(const Link& link, const InterfaceConfig& config) {
 std::vector<KernelRoute> wanted_routes(const Link& link, const InterfaceConfig& config) {
   std::vector<KernelRoute> out;
   const auto add = [&out](KernelRoute route) {
-    const bool there = std::ranges::any_of(out, [&route](const auto& other) { return other.destination == route.destination; });
+    const bool there =
+        std::ranges::any_of(out, [&route](const auto& other) { return other.destination == route.destination; });
     if (!there) out.push_back(std::move(route));
   };
   for (const auto& peer : config.peers) {
     const auto covers = [&peer](const wire::Prefix& own) { return own.contains(peer.address()); };
     if (std::ranges::any_of(config.addresses, covers)) continue;
-    add({.destination = wire::Prefix::host(peer.address()), .gateway = {}, .link = link.index, .protocol = kRouteProtocol});
+    add({.destination = wire::Prefix::host(peer.address()),
+         .gateway = {},
+         .link = link.index,
+         .protocol = kRouteProtocol});
   }
   for (const auto& route : config.routes) add(resolve(route, config.peers, link.index, RT_TABLE_MAIN));
   return out;
@@ -127,9 +131,9 @@ class Batch {
         return base::fail(base::Code::not_found, "{}: the interface is gone; request the connection again", what);
       }
       if (reply.error == EADDRINUSE) {
-        return base::fail(base::Code::failed_precondition,
-                          "{}: another socket of the underlay has the tunnel's UDP port; give the forwarder another port",
-                          what);
+        return base::fail(
+            base::Code::failed_precondition,
+            "{}: another socket of the underlay has the tunnel's UDP port; give the forwarder another port", what);
       }
       return fail_reply(reply, what);
     }
@@ -162,11 +166,12 @@ base::Result<void> remove_unwanted(Netns& netns, const Link& link, const Interfa
   Batch batch(netns, link);
   for (const auto& address : *addresses) {
     if (std::ranges::find(config.addresses, address) != config.addresses.end()) continue;
-    batch.add(fmt::format("remove address {}", address.to_string()), address_message(RTM_DELADDR, 0, link.index, address),
-              EADDRNOTAVAIL);
+    batch.add(fmt::format("remove address {}", address.to_string()),
+              address_message(RTM_DELADDR, 0, link.index, address), EADDRNOTAVAIL);
   }
   for (const auto& neighbour : *neighbours) {
-    if (std::ranges::find(config.neighbours, neighbour.address, &Neighbour::address) != config.neighbours.end()) continue;
+    if (std::ranges::find(config.neighbours, neighbour.address, &Neighbour::address) != config.neighbours.end())
+      continue;
     batch.add(fmt::format("remove neighbour {}", neighbour.address.to_string()),
               neighbour_message(RTM_DELNEIGH, 0, link.index, neighbour), ENOENT);
   }
@@ -182,8 +187,8 @@ base::Result<void> remove_unwanted(Netns& netns, const Link& link, const Interfa
   return batch.send();
 }
 
-// Linux answers for a new IPv6 address only after a job in a queue of its own has run, DAD or not; until then packets to
-// it are dropped, and a lost neighbour solicitation costs its sender 1 s. The sign is the address's local route.
+// Linux answers for a new IPv6 address only after a job in a queue of its own has run, DAD or not; until then packets
+// to it are dropped, and a lost neighbour solicitation costs its sender 1 s. The sign is the address's local route.
 void await_ipv6(Netns& netns, const Link& link, const InterfaceConfig& config) {
   using Clock = std::chrono::steady_clock;
   std::vector<Message> queries;
@@ -271,19 +276,20 @@ base::Result<std::vector<Neighbour>> list_permanent_neighbours(Netns& netns, int
   std::vector<Neighbour> out;
   Message message(RTM_GETNEIGH, 0, ndmsg{});
   message.put(NDA_IFINDEX, static_cast<std::uint32_t>(link));
-  auto done = netns.route().dump(
-      std::move(message), fmt::format("{}: cannot list neighbours", netns.name()), [&out, link](const Object& object) {
-        const auto* found = object.payload<ndmsg>();
-        if (object.type() != RTM_NEWNEIGH || found == nullptr || found->ndm_ifindex != link) return;
-        if ((found->ndm_state & NUD_PERMANENT) == 0) return;
-        const auto attributes = object.attributes<NDA_MAX>(sizeof(ndmsg));
-        const auto address = address_of(attributes[NDA_DST]);
-        const auto* mac = attributes[NDA_LLADDR];
-        if (!address || mac == nullptr || nla_len(mac) != 6) return;
-        wire::MacAddress::Bytes bytes{};
-        std::memcpy(bytes.data(), nla_data(mac), bytes.size());
-        out.push_back({.address = *address, .mac = wire::MacAddress(bytes)});
-      });
+  auto done = netns.route().dump(std::move(message), fmt::format("{}: cannot list neighbours", netns.name()),
+                                 [&out, link](const Object& object) {
+                                   const auto* found = object.payload<ndmsg>();
+                                   if (object.type() != RTM_NEWNEIGH || found == nullptr || found->ndm_ifindex != link)
+                                     return;
+                                   if ((found->ndm_state & NUD_PERMANENT) == 0) return;
+                                   const auto attributes = object.attributes<NDA_MAX>(sizeof(ndmsg));
+                                   const auto address = address_of(attributes[NDA_DST]);
+                                   const auto* mac = attributes[NDA_LLADDR];
+                                   if (!address || mac == nullptr || nla_len(mac) != 6) return;
+                                   wire::MacAddress::Bytes bytes{};
+                                   std::memcpy(bytes.data(), nla_data(mac), bytes.size());
+                                   out.push_back({.address = *address, .mac = wire::MacAddress(bytes)});
+                                 });
   if (!done) return std::unexpected(done.error());
   return out;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a connection's context becomes on an interface: read back from the kernel after each change, and tried with packets.
+// What a connection's context becomes on an interface: read back from the kernel after each change, and tried with
+// packets.
 #include "kernel/interface.h"
 
 #include <gmock/gmock.h>
@@ -14,16 +15,16 @@
 namespace kernel {
 namespace {
 
-using testing::ip;
-using testing::KernelTest;
-using testing::ping;
-using testing::prefix;
 using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing::ip;
 using ::testing::IsEmpty;
+using testing::KernelTest;
 using ::testing::Not;
+using testing::ping;
+using testing::prefix;
 using ::testing::UnorderedElementsAre;
 
 class Interfaces : public KernelTest {
@@ -74,10 +75,11 @@ class Interfaces : public KernelTest {
   LinkState state_ = LinkState::fresh;
   const InterfaceConfig near_{.addresses = {prefix("172.16.1.2/32"), prefix("2001:db8::2/128")},
                               .peers = {prefix("172.16.1.1/32"), prefix("2001:db8::1/128")}};
-  const InterfaceConfig far_{.addresses = {prefix("172.16.1.1/32"), prefix("2001:db8::1/128"), prefix("172.16.9.1/32"),
-                                           prefix("2001:db8:9::1/128"), prefix("10.200.0.1/32"), prefix("2001:db8:a::1/128")},
-                             .peers = {prefix("172.16.1.2/32"), prefix("2001:db8::2/128"), prefix("172.16.9.2/32"),
-                                       prefix("2001:db8:9::2/128")}};
+  const InterfaceConfig far_{
+      .addresses = {prefix("172.16.1.1/32"), prefix("2001:db8::1/128"), prefix("172.16.9.1/32"),
+                    prefix("2001:db8:9::1/128"), prefix("10.200.0.1/32"), prefix("2001:db8:a::1/128")},
+      .peers = {prefix("172.16.1.2/32"), prefix("2001:db8::2/128"), prefix("172.16.9.2/32"),
+                prefix("2001:db8:9::2/128")}};
 };
 
 TEST_F(Interfaces, AddressesAndHostRoutesOfThePeers) {
@@ -230,7 +232,8 @@ TEST_F(Interfaces, MacIsSet) {
 TEST_F(Interfaces, ContradictionsAreRefused) {
   auto config = near_;
   config.mtu = 1000;
-  EXPECT_THAT(apply(*a_, pair_.a, config, LinkState::kept).error().message(), AllOf(HasSubstr("MTU 1000"), HasSubstr("1280")));
+  EXPECT_THAT(apply(*a_, pair_.a, config, LinkState::kept).error().message(),
+              AllOf(HasSubstr("MTU 1000"), HasSubstr("1280")));
   config = near_;
   config.routes = {{.destination = prefix("10.0.0.0/8"), .next_hop = ip("::1")}};
   EXPECT_THAT(apply(*a_, pair_.a, config, LinkState::kept).error().message(), HasSubstr("other family"));
@@ -239,7 +242,9 @@ TEST_F(Interfaces, ContradictionsAreRefused) {
 TEST_F(Interfaces, PolicyRoutesSendMatchingTrafficToTablesOfTheirOwn) {
   auto config = near_;
   config.policies = {
-      {.from = prefix("172.16.3.1/32"), .protocol = 6, .destination_port = PortRange{6666, 6666},
+      {.from = prefix("172.16.3.1/32"),
+       .protocol = 6,
+       .destination_port = PortRange{6666, 6666},
        .routes = {{.destination = prefix("172.16.4.0/24"), .next_hop = ip("172.16.1.9")}}},
       {.from = prefix("2001:db8:3::/64"), .source_port = PortRange{1000, 2000}},
       {.protocol = 17, .destination_port = PortRange{53, 53}, .routes = {{.destination = prefix("0.0.0.0/0")}}},
@@ -289,9 +294,10 @@ TEST_F(Interfaces, PolicyRoutesAreDiffed) {
 TEST_F(Interfaces, RulesOfAnotherConnectionAndOfOthersStay) {
   auto other = wiring_.ensure_veth({.mark = mark("conn-2"), .a = {a_, "nsm-2"}, .b = {b_, "nse-2"}, .mtu = 1500});
   ASSERT_DONE(other);
-  ASSERT_DONE(apply(*a_, other->a,
-                    {.addresses = {prefix("172.17.0.2/32")}, .peers = {prefix("172.17.0.1/32")}, .policies = {{.protocol = 17}}},
-                    LinkState::fresh));
+  ASSERT_DONE(apply(
+      *a_, other->a,
+      {.addresses = {prefix("172.17.0.2/32")}, .peers = {prefix("172.17.0.1/32")}, .policies = {{.protocol = 17}}},
+      LinkState::fresh));
   auto config = near_;
   config.policies = {{.from = prefix("172.16.3.1/32")}};
   set(config);
@@ -305,7 +311,8 @@ TEST_F(Interfaces, RulesOfAnotherConnectionAndOfOthersStay) {
 TEST(PolicyText, PortsAndProtocols) {
   EXPECT_EQ(PortRange::parse("80").value().to_string(), "80");
   EXPECT_EQ(PortRange::parse("6667-6670").value().to_string(), "6667-6670");
-  for (const char* text : {"", "0", "65536", "2-1", "-", "1-", "x", "1-2-3", "+1"}) EXPECT_FALSE(PortRange::parse(text)) << text;
+  for (const char* text : {"", "0", "65536", "2-1", "-", "1-", "x", "1-2-3", "+1"})
+    EXPECT_FALSE(PortRange::parse(text)) << text;
   EXPECT_EQ(parse_ip_protocol("6"), 6);
   EXPECT_EQ(parse_ip_protocol("udp"), 17);
   for (const char* text : {"", "256", "-1", "http"}) EXPECT_FALSE(parse_ip_protocol(text)) << text;
@@ -323,7 +330,8 @@ TEST_F(Underlays, DefaultRouteTellsTheTunnelAddress) {
   make_foreign_veth(*node, "eth1", *router, "r1", {prefix("198.51.100.7/24")});
   const auto add_default = [&](const std::string& name, std::string_view gateway, std::uint32_t metric) {
     const auto next = ip(gateway);
-    auto route = resolve({.destination = wire::Prefix(next, 0), .next_hop = next}, {}, link_of(*node, name).index, RT_TABLE_MAIN);
+    auto route = resolve({.destination = wire::Prefix(next, 0), .next_hop = next}, {}, link_of(*node, name).index,
+                         RT_TABLE_MAIN);
     route.protocol = RTPROT_STATIC;
     route.metric = metric;
     ASSERT_DONE(node->route().request(replace_route(route), "default route"));

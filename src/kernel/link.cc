@@ -70,14 +70,15 @@ std::optional<Mark> Mark::parse(std::string_view alias) {
 
 base::Result<void> Mark::check() const {
   if (owner.empty() || owner.find_first_of(std::string_view(":\0", 2)) != std::string::npos) {
-    return base::fail(base::Code::invalid_argument, "\"{}\" cannot own interfaces: give the forwarder a name without ':'",
-                      owner);
+    return base::fail(base::Code::invalid_argument,
+                      "\"{}\" cannot own interfaces: give the forwarder a name without ':'", owner);
   }
   if (connection.empty() || connection.find('\0') != std::string::npos || alias().size() > kMaxAlias) {
-    return base::fail(base::Code::invalid_argument,
-                      "connection id \"{}\" of {} bytes cannot mark an interface: with the forwarder's name it may have 1"
-                      " to {} bytes, none of them zero",
-                      connection.substr(0, 64), connection.size(), kMaxAlias - kMarkPrefix.size() - owner.size() - 1);
+    return base::fail(
+        base::Code::invalid_argument,
+        "connection id \"{}\" of {} bytes cannot mark an interface: with the forwarder's name it may have 1"
+        " to {} bytes, none of them zero",
+        connection.substr(0, 64), connection.size(), kMaxAlias - kMarkPrefix.size() - owner.size() - 1);
   }
   return {};
 }
@@ -152,10 +153,11 @@ base::Result<std::optional<Link>> find_link(Netns& netns, int index) {
 
 base::Result<std::vector<Link>> list_links(Netns& netns) {
   std::map<int, Link> links;
-  auto done = netns.route().dump(Message(RTM_GETLINK, 0, ifinfomsg{}),
-                                 fmt::format("{}: cannot list interfaces", netns.name()), [&links](const Object& object) {
-                                   if (auto link = parse_link(object)) links.insert_or_assign(link->index, *link);
-                                 });
+  auto done =
+      netns.route().dump(Message(RTM_GETLINK, 0, ifinfomsg{}), fmt::format("{}: cannot list interfaces", netns.name()),
+                         [&links](const Object& object) {
+                           if (auto link = parse_link(object)) links.insert_or_assign(link->index, *link);
+                         });
   if (!done) return std::unexpected(done.error());
   std::vector<Link> out;
   out.reserve(links.size());
@@ -167,7 +169,8 @@ base::Result<LinkStatistics> statistics(Netns& netns, const std::string& name) {
   auto link = find_link(netns, name);
   if (!link) return std::unexpected(link.error());
   if (*link) return (*link)->statistics;
-  return base::fail(base::Code::not_found, "interface {} is not in {}: it was deleted or never made", name, netns.name());
+  return base::fail(base::Code::not_found, "interface {} is not in {}: it was deleted or never made", name,
+                    netns.name());
 }
 
 }  // namespace kernel

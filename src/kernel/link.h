@@ -70,7 +70,8 @@ struct Link {
   bool is_ours() const { return mark() || group == kLiveGroup || group == kGraveGroup; }
 };
 
-// What Linux takes as a name: 1 to 15 bytes without '/', ':' or blanks; and not a name that sysctls use for all devices.
+// What Linux takes as a name: 1 to 15 bytes without '/', ':' or blanks; and not a name that sysctls use for all
+// devices.
 base::Result<void> check_interface_name(std::string_view name);
 
 std::optional<Link> parse_link(const Object& object);

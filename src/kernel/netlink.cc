@@ -55,8 +55,8 @@ std::string text_of(const nlattr* attribute) {
 
 std::optional<wire::IpAddress> address_of(const nlattr* attribute) {
   if (attribute == nullptr) return std::nullopt;
-  return wire::IpAddress::from_bytes({static_cast<const std::uint8_t*>(nla_data(attribute)),
-                                      static_cast<std::size_t>(nla_len(attribute))});
+  return wire::IpAddress::from_bytes(
+      {static_cast<const std::uint8_t*>(nla_data(attribute)), static_cast<std::size_t>(nla_len(attribute))});
 }
 
 std::unexpected<base::Error> fail_reply(const Reply& reply, std::string_view what) {

@@ -147,7 +147,7 @@ void Netns::allow_ping() {
 base::Result<std::shared_ptr<Netns>> Namespaces::from_descriptor(int fd) {
   const auto what = fmt::format("descriptor {}", fd);
   // Looked at before it is opened: a peer may send a device whose opening does something.
-  struct statfs filesystem {};
+  struct statfs filesystem{};
   if (::fstatfs(fd, &filesystem) != 0) return base::fail_errno(errno, what);
   if (filesystem.f_type != NSFS_MAGIC) return fail_not_netns(what);
   // An O_PATH descriptor cannot be entered; opening it anew through /proc can.
@@ -163,12 +163,12 @@ base::Result<std::shared_ptr<Netns>> Namespaces::from_path(const std::string& pa
 }
 
 base::Result<std::shared_ptr<Netns>> Namespaces::adopt(base::UniqueFd fd, std::string_view what) {
-  struct statfs filesystem {};
+  struct statfs filesystem{};
   if (::fstatfs(fd.get(), &filesystem) != 0) return base::fail_errno(errno, what);
   if (filesystem.f_type != NSFS_MAGIC || ::ioctl(fd.get(), NS_GET_NSTYPE) != CLONE_NEWNET) {
     return fail_not_netns(what);
   }
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd.get(), &status) != 0) return base::fail_errno(errno, what);
   const NetnsKey key{.device = status.st_dev, .inode = status.st_ino};
 

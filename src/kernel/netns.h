@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Network namespaces as values to work on without being in them: a netlink socket made inside once and kept, and sysctls
-// written by the one thread that enters other namespaces. Reference: network_namespaces(7), setns(2).
+// Network namespaces as values to work on without being in them: a netlink socket made inside once and kept, and
+// sysctls written by the one thread that enters other namespaces. Reference: network_namespaces(7), setns(2).
 #pragma once
 
 #include <compare>

@@ -81,15 +81,16 @@ std::set<wire::Family> families_of(const Policy& policy, std::span<const wire::P
   return out;
 }
 
-std::vector<KernelRoute> routes_of(const Policy& policy, wire::Family family, std::span<const wire::Prefix> peers, int link,
-                                   std::uint32_t table) {
+std::vector<KernelRoute> routes_of(const Policy& policy, wire::Family family, std::span<const wire::Prefix> peers,
+                                   int link, std::uint32_t table) {
   std::vector<KernelRoute> out;
   for (const auto& route : policy.routes) {
     if (route.destination.family() == family) out.push_back(resolve(route, peers, link, table));
   }
   if (policy.routes.empty()) {
-    const Route everything{.destination = family == wire::Family::v4 ? wire::Prefix()
-                                                                     : wire::Prefix(wire::IpAddress(wire::IpAddress::Bytes16{}), 0),
+    const Route everything{.destination = family == wire::Family::v4
+                                              ? wire::Prefix()
+                                              : wire::Prefix(wire::IpAddress(wire::IpAddress::Bytes16{}), 0),
                            .next_hop = {}};
     out.push_back(resolve(everything, peers, link, table));
   }
@@ -97,7 +98,8 @@ std::vector<KernelRoute> routes_of(const Policy& policy, wire::Family family, st
 }
 
 // The rules of ours that lead to the link, or to a table without routes.
-std::vector<KernelRule> rules_of(int link, const std::vector<KernelRule>& rules, const std::vector<KernelRoute>& routes) {
+std::vector<KernelRule> rules_of(int link, const std::vector<KernelRule>& rules,
+                                 const std::vector<KernelRoute>& routes) {
   std::vector<KernelRule> out;
   for (const auto& rule : rules) {
     if (rule.protocol != kRouteProtocol) continue;
@@ -164,10 +166,11 @@ std::string KernelRule::to_string() const {
 
 base::Result<std::vector<KernelRule>> list_rules(Netns& netns) {
   std::vector<KernelRule> out;
-  auto done = netns.route().dump(Message(RTM_GETRULE, 0, fib_rule_hdr{}),
-                                 fmt::format("{}: cannot list routing rules", netns.name()), [&out](const Object& object) {
-                                   if (auto rule = parse_rule(object)) out.push_back(std::move(*rule));
-                                 });
+  auto done =
+      netns.route().dump(Message(RTM_GETRULE, 0, fib_rule_hdr{}),
+                         fmt::format("{}: cannot list routing rules", netns.name()), [&out](const Object& object) {
+                           if (auto rule = parse_rule(object)) out.push_back(std::move(*rule));
+                         });
   if (!done) return std::unexpected(done.error());
   return out;
 }
@@ -186,7 +189,8 @@ base::Result<void> apply_policies(Netns& netns, int link, std::span<const Policy
   auto rules = list_rules(netns);
   if (!rules) return std::unexpected(rules.error());
   // The usual case costs one dump: no policies wanted, none there.
-  if (policies.empty() && std::ranges::none_of(*rules, [](const KernelRule& rule) { return rule.protocol == kRouteProtocol; })) {
+  if (policies.empty() &&
+      std::ranges::none_of(*rules, [](const KernelRule& rule) { return rule.protocol == kRouteProtocol; })) {
     return {};
   }
   auto routes = list_routes(netns);
@@ -214,7 +218,8 @@ base::Result<void> apply_policies(Netns& netns, int link, std::span<const Policy
                       .destination_port = policy.destination_port,
                       .source_port = policy.source_port,
                       .protocol = kRouteProtocol};
-      const auto kept = std::ranges::find_if(unclaimed, [&rule](const KernelRule& other) { return rule.same_selector(other); });
+      const auto kept =
+          std::ranges::find_if(unclaimed, [&rule](const KernelRule& other) { return rule.same_selector(other); });
       if (kept != unclaimed.end()) {
         rule = *kept;
         unclaimed.erase(kept);
@@ -226,12 +231,14 @@ base::Result<void> apply_policies(Netns& netns, int link, std::span<const Policy
         rule.table = *table;
       }
       for (auto& route : routes_of(policy, family, peers, link, rule.table)) {
-        steps.push_back({fmt::format("route {} of table {}", route.destination.to_string(), rule.table), replace_route(route)});
+        steps.push_back(
+            {fmt::format("route {} of table {}", route.destination.to_string(), rule.table), replace_route(route)});
         wanted_routes.push_back(std::move(route));
       }
       // A rule comes after its table's routes: by them it is known whose it is, should we die in between.
       if (rule.priority == 0) {
-        steps.push_back({fmt::format("rule \"{}\"", rule.to_string()), rule_message(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, rule)});
+        steps.push_back(
+            {fmt::format("rule \"{}\"", rule.to_string()), rule_message(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, rule)});
       }
     }
   }

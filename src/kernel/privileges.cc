@@ -25,9 +25,10 @@ base::Result<void> check_privileges() {
                                        {CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "enter the workloads' network namespaces"}};
   for (const auto& [number, name, purpose] : kNeeded) {
     if ((sets[number / 32].effective & (1U << (number % 32))) != 0) continue;
-    return base::fail(base::Code::permission_denied,
-                      "this process (user {}) lacks {} and so cannot {}: run it as root, or privileged if in a container",
-                      ::geteuid(), name, purpose);
+    return base::fail(
+        base::Code::permission_denied,
+        "this process (user {}) lacks {} and so cannot {}: run it as root, or privileged if in a container",
+        ::geteuid(), name, purpose);
   }
   return {};
 }

@@ -18,7 +18,8 @@ Message route_message(std::uint16_t type, std::uint16_t flags, const KernelRoute
   header.rtm_protocol = route.protocol;
   const bool adding = type == RTM_NEWROUTE;
   header.rtm_type = RTN_UNICAST;
-  header.rtm_scope = route.gateway || route.destination.family() == wire::Family::v6 ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
+  header.rtm_scope =
+      route.gateway || route.destination.family() == wire::Family::v6 ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
   if (!adding) header.rtm_scope = RT_SCOPE_NOWHERE;  // any
   if (adding && route.gateway) header.rtm_flags = RTNH_F_ONLINK;
   Message message(type, flags, header);
@@ -79,8 +80,8 @@ base::Result<std::vector<KernelRoute>> list_routes(Netns& netns) {
   for (const auto family : {AF_INET, AF_INET6}) {
     rtmsg header{};
     header.rtm_family = static_cast<unsigned char>(family);
-    auto done = netns.route().dump(Message(RTM_GETROUTE, 0, header), fmt::format("{}: cannot list routes", netns.name()),
-                                   [&out](const Object& object) {
+    auto done = netns.route().dump(Message(RTM_GETROUTE, 0, header),
+                                   fmt::format("{}: cannot list routes", netns.name()), [&out](const Object& object) {
                                      if (auto route = parse_route(object)) out.push_back(std::move(*route));
                                    });
     if (!done) return std::unexpected(done.error());

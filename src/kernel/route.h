@@ -28,7 +28,6 @@ struct KernelRoute {
   int link = 0;
   std::uint8_t protocol = RTPROT_UNSPEC;
   std::uint32_t metric = 0;
-
 };
 
 // What the wish means on a link whose far side has these addresses.

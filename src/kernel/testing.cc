@@ -13,7 +13,9 @@ void KernelTest::make_foreign_veth(Netns& a, const std::string& name_a, Netns& b
   message.put_text(IFLA_IFNAME, name_a).nest(IFLA_LINKINFO, [&](Message& information) {
     information.put_text(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, [&](Message& data) {
       data.nest(VETH_INFO_PEER, [&](Message& peer) {
-        peer.put_header(ifinfomsg{}).put_text(IFLA_IFNAME, name_b).put(IFLA_NET_NS_FD, static_cast<std::uint32_t>(b.fd()));
+        peer.put_header(ifinfomsg{})
+            .put_text(IFLA_IFNAME, name_b)
+            .put(IFLA_NET_NS_FD, static_cast<std::uint32_t>(b.fd()));
       });
     });
   });

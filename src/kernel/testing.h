@@ -45,10 +45,12 @@ inline bool ping_once(const Netns& netns, const wire::IpAddress& to, std::size_t
   bool answered = false;
   in_netns(netns, [&] {
     const int family = to.is_v4() ? AF_INET : AF_INET6;
-    const base::UniqueFd fd(::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, to.is_v4() ? int{IPPROTO_ICMP} : int{IPPROTO_ICMPV6}));
+    const base::UniqueFd fd(
+        ::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, to.is_v4() ? int{IPPROTO_ICMP} : int{IPPROTO_ICMPV6}));
     if (!fd) return;
     const int forbid = to.is_v4() ? int{IP_PMTUDISC_DO} : int{IPV6_PMTUDISC_DO};
-    ::setsockopt(fd.get(), to.is_v4() ? SOL_IP : SOL_IPV6, to.is_v4() ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER, &forbid, sizeof forbid);
+    ::setsockopt(fd.get(), to.is_v4() ? SOL_IP : SOL_IPV6, to.is_v4() ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER, &forbid,
+                 sizeof forbid);
     std::vector<std::uint8_t> packet(sizeof(icmphdr) + bytes, 0x5a);
     std::fill_n(packet.begin(), sizeof(icmphdr), std::uint8_t{0});
     packet[0] = to.is_v4() ? ICMP_ECHO : ICMP6_ECHO_REQUEST;
@@ -99,7 +101,9 @@ class KernelTest : public ::testing::Test {
     return out;
   }
 
-  static Mark mark(std::string connection = "conn-1") { return {.owner = "test-fwd", .connection = std::move(connection)}; }
+  static Mark mark(std::string connection = "conn-1") {
+    return {.owner = "test-fwd", .connection = std::move(connection)};
+  }
 
   // A veth that bears no mark, as other software would make it; both ends up.
   static void make_foreign_veth(Netns& a, const std::string& name_a, Netns& b, const std::string& name_b,
@@ -135,8 +139,8 @@ class KernelTest : public ::testing::Test {
 
 }  // namespace kernel::testing
 
-#define ASSERT_DONE(expression) \
-  do { \
-    const auto& done_ = (expression); \
+#define ASSERT_DONE(expression)                    \
+  do {                                             \
+    const auto& done_ = (expression);              \
     ASSERT_TRUE(done_) << done_.error().message(); \
   } while (false)

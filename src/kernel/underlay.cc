@@ -26,8 +26,8 @@ base::Result<Underlay> default_underlay(Netns& netns, std::optional<wire::Family
   const auto best = std::ranges::min_element(*routes, {}, &KernelRoute::metric);
   if (best == routes->end()) {
     return base::fail(base::Code::failed_precondition,
-                      "{} has no {} default route to tell the tunnel address by: add one, or set NSM_TUNNEL_IP", netns.name(),
-                      shown);
+                      "{} has no {} default route to tell the tunnel address by: add one, or set NSM_TUNNEL_IP",
+                      netns.name(), shown);
   }
   auto link = find_link(netns, best->link);
   if (!link) return std::unexpected(link.error());
@@ -37,9 +37,10 @@ base::Result<Underlay> default_underlay(Netns& netns, std::optional<wire::Family
     return address.family() == *family && !address.address().is_link_local();
   });
   if (!*link || own == addresses->end()) {
-    return base::fail(base::Code::failed_precondition,
-                      "interface {} with the {} default route of {} has no global address: add one, or set NSM_TUNNEL_IP",
-                      *link ? (*link)->name : "?", shown, netns.name());
+    return base::fail(
+        base::Code::failed_precondition,
+        "interface {} with the {} default route of {} has no global address: add one, or set NSM_TUNNEL_IP",
+        *link ? (*link)->name : "?", shown, netns.name());
   }
   return Underlay{.address = own->address(), .interface = (*link)->name, .mtu = (*link)->mtu};
 }
@@ -51,11 +52,13 @@ base::Result<Underlay> find_underlay(Netns& netns, const wire::IpAddress& addres
     auto addresses = list_addresses(netns, link.index);
     if (!addresses) return std::unexpected(addresses.error());
     const auto is_it = [&address](const wire::Prefix& own) { return own.address() == address; };
-    if (std::ranges::any_of(*addresses, is_it)) return Underlay{.address = address, .interface = link.name, .mtu = link.mtu};
+    if (std::ranges::any_of(*addresses, is_it))
+      return Underlay{.address = address, .interface = link.name, .mtu = link.mtu};
   }
-  return base::fail(base::Code::not_found,
-                    "{} is on no interface of {}: give a tunnel address of this node in NSM_TUNNEL_IP, or leave it unset",
-                    address.to_string(), netns.name());
+  return base::fail(
+      base::Code::not_found,
+      "{} is on no interface of {}: give a tunnel address of this node in NSM_TUNNEL_IP, or leave it unset",
+      address.to_string(), netns.name());
 }
 
 }  // namespace kernel

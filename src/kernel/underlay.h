@@ -18,8 +18,8 @@ struct Underlay {
   std::uint32_t mtu = 0;
 };
 
-// The first global address of the device that the default route with the lowest metric leaves by. Without a family: IPv4
-// if there is such a route, else IPv6. This is what a forwarder uses that was given no tunnel address.
+// The first global address of the device that the default route with the lowest metric leaves by. Without a family:
+// IPv4 if there is such a route, else IPv6. This is what a forwarder uses that was given no tunnel address.
 base::Result<Underlay> default_underlay(Netns& netns, std::optional<wire::Family> family = {});
 
 // The device that owns the address; the address must be there.

@@ -23,8 +23,9 @@ base::Result<void> check(const Mark& mark, const Place& place, std::uint32_t mtu
   if (auto done = mark.check(); !done) return done;
   if (auto done = check_interface_name(place.name); !done) return done;
   if (mtu != 0 && (mtu < kMinMtu || mtu > kMaxMtu)) {
-    return base::fail(base::Code::invalid_argument, "MTU {} of interface {} is out of range: give {} to {}, or 0 for any",
-                      mtu, place.name, kMinMtu, kMaxMtu);
+    return base::fail(base::Code::invalid_argument,
+                      "MTU {} of interface {} is out of range: give {} to {}, or 0 for any", mtu, place.name, kMinMtu,
+                      kMaxMtu);
   }
   return {};
 }
@@ -101,16 +102,16 @@ base::Result<void> Wiring::make_room(const Place& place) {
   if (!*link) return {};
   if (!(*link)->is_ours()) {
     return base::fail(base::Code::already_exists,
-                      "interface {} is already in {} and is not Patchbay's: ask for another name or remove it", place.name,
-                      place.netns->name());
+                      "interface {} is already in {} and is not Patchbay's: ask for another name or remove it",
+                      place.name, place.netns->name());
   }
   if (auto done = remove_policies(*place.netns, (*link)->index); !done) return done;
   return graveyard_.bury({LinkAt{.netns = place.netns, .index = (*link)->index}});
 }
 
 base::Result<void> Wiring::label(Netns& netns, const Link& link, const Mark& mark) {
-  auto done = netns.route().request(label_message(link, mark, 0),
-                                    fmt::format("{}: cannot label {}", netns.name(), link.name));
+  auto done =
+      netns.route().request(label_message(link, mark, 0), fmt::format("{}: cannot label {}", netns.name(), link.name));
   if (!done) return std::unexpected(done.error());
   return {};
 }
@@ -175,14 +176,17 @@ base::Result<VethPair> Wiring::ensure_veth(const VethRequest& request) {
 
 base::Result<VxlanLink> Wiring::ensure_vxlan(const VxlanRequest& request) {
   if (auto ok = check(request.mark, request.place, request.mtu); !ok) return std::unexpected(ok.error());
-  const auto what = fmt::format("cannot make VXLAN interface {} in {}", request.place.name, request.place.netns->name());
+  const auto what =
+      fmt::format("cannot make VXLAN interface {} in {}", request.place.name, request.place.netns->name());
   if (request.vni == 0 || request.vni > kMaxVni) {
-    return base::fail(base::Code::invalid_argument, "{}: VNI {} is out of range; give 1 to {}", what, request.vni, kMaxVni);
+    return base::fail(base::Code::invalid_argument, "{}: VNI {} is out of range; give 1 to {}", what, request.vni,
+                      kMaxVni);
   }
   if (request.local.family() != request.remote.family() || request.port == 0) {
-    return base::fail(base::Code::invalid_argument,
-                      "{}: the tunnel from {} to {} port {} needs two addresses of one family and a port from 1 to 65535",
-                      what, request.local.to_string(), request.remote.to_string(), request.port);
+    return base::fail(
+        base::Code::invalid_argument,
+        "{}: the tunnel from {} to {} port {} needs two addresses of one family and a port from 1 to 65535", what,
+        request.local.to_string(), request.remote.to_string(), request.port);
   }
   std::optional<std::int32_t> underlay_id;
   if (request.underlay->key() != request.place.netns->key()) {
@@ -211,10 +215,11 @@ base::Result<VxlanLink> Wiring::ensure_vxlan(const VxlanRequest& request) {
       return VxlanLink{.link = std::move(*link), .made = false};
     }
     if (attempt == kAttempts) {
-      return base::fail(base::Code::already_exists,
-                        "{}: VNI {} on UDP port {} is taken by another VXLAN interface of {}: choose another VNI, or remove"
-                        " that interface",
-                        what, request.vni, request.port, request.underlay->name());
+      return base::fail(
+          base::Code::already_exists,
+          "{}: VNI {} on UDP port {} is taken by another VXLAN interface of {}: choose another VNI, or remove"
+          " that interface",
+          what, request.vni, request.port, request.underlay->name());
     }
     if (auto room = make_room(request.place); !room) return std::unexpected(room.error());
     // A retired device keeps its VNI until it is deleted.

@@ -46,7 +46,7 @@ struct VxlanRequest {
   std::shared_ptr<Netns> underlay;  // where the tunnel's UDP socket lives
   std::uint32_t vni = 0;            // 1 to 2^24 - 1
   wire::IpAddress local;
-  wire::IpAddress remote;  // of local's family
+  wire::IpAddress remote;     // of local's family
   std::uint16_t port = 4789;  // both for sending to and for receiving on
   std::uint32_t mtu = 0;      // 0: the kernel's 1500
 };
@@ -57,7 +57,8 @@ struct VxlanLink {
 };
 
 // Every function may be repeated: what is there already and matches is kept with all its traffic; a link of Patchbay's
-// that bears the name but does not match is retired and replaced; anybody else's is left alone and named in the refusal.
+// that bears the name but does not match is retired and replaced; anybody else's is left alone and named in the
+// refusal.
 class Wiring {
  public:
   explicit Wiring(Graveyard& graveyard) : graveyard_(graveyard) {}  // outlives this

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Links on the real kernel: packets pass, a repeated request keeps the device, foreign devices are left alone, names are
-// free at once, and what cannot be is refused in words.
+// Links on the real kernel: packets pass, a repeated request keeps the device, foreign devices are left alone, names
+// are free at once, and what cannot be is refused in words.
 #include "kernel/wiring.h"
 
 #include <fcntl.h>
@@ -15,14 +15,14 @@
 namespace kernel {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 using testing::ip;
+using ::testing::IsEmpty;
 using testing::KernelTest;
 using testing::ping;
 using testing::ping_once;
 using testing::prefix;
-using ::testing::AllOf;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 class Wires : public KernelTest {
  protected:
@@ -67,7 +67,8 @@ TEST_F(Wires, VethCarriesBothFamilies) {
   EXPECT_GT(seen->received_packets, 3U);
 }
 
-// The kernel finishes carriers and IPv6 addresses in jobs of its own; a packet lost meanwhile is asked for again after 1 s.
+// The kernel finishes carriers and IPv6 addresses in jobs of its own; a packet lost meanwhile is asked for again after
+// 1 s.
 TEST_F(Wires, VeryFirstPacketIsAnswered) {
   for (int i = 0; i < 20; ++i) {
     auto request = veth();
@@ -307,10 +308,11 @@ TEST_F(Wires, ConnectsDoNotWaitForDeletions) {
 
   std::ranges::sort(connect_ms);
   std::ranges::sort(close_ms);
-  fmt::print("{} connects and closes, deleted in {} batches: {:.0f}/s ({:.0f}/s singly); connect p50 {:.2f} ms p99 {:.2f} ms,"
-             " close p50 {:.2f} ms p99 {:.2f} ms\n",
-             kConnects, batches, 1000 / batched_ms, 1000 / singly_ms, connect_ms[kConnects / 2],
-             connect_ms[kConnects * 99 / 100], close_ms[kConnects / 2], close_ms[kConnects * 99 / 100]);
+  fmt::print(
+      "{} connects and closes, deleted in {} batches: {:.0f}/s ({:.0f}/s singly); connect p50 {:.2f} ms p99 {:.2f} ms,"
+      " close p50 {:.2f} ms p99 {:.2f} ms\n",
+      kConnects, batches, 1000 / batched_ms, 1000 / singly_ms, connect_ms[kConnects / 2],
+      connect_ms[kConnects * 99 / 100], close_ms[kConnects / 2], close_ms[kConnects * 99 / 100]);
   EXPECT_EQ(graveyard_.counters().deleted, static_cast<std::uint64_t>(kSingly + kConnects));
   EXPECT_THAT(links_of(*b_), IsEmpty());
   EXPECT_LT(batches, kConnects / 4U);

@@ -53,9 +53,10 @@ base::Result<IpAddress> IpAddress::parse(std::string_view text) {
     Bytes16 sixteen{};
     if (inet_pton(AF_INET6, terminated.c_str(), sixteen.data()) == 1) return IpAddress(sixteen);
   }
-  return base::fail(base::Code::invalid_argument,
-                    "\"{}\" is not an IP address: write it like 192.0.2.1 or 2001:db8::1, without prefix length or zone",
-                    shown(text));
+  return base::fail(
+      base::Code::invalid_argument,
+      "\"{}\" is not an IP address: write it like 192.0.2.1 or 2001:db8::1, without prefix length or zone",
+      shown(text));
 }
 
 std::optional<IpAddress> IpAddress::from_bytes(std::span<const std::uint8_t> bytes) {
@@ -72,7 +73,8 @@ bool IpAddress::is_unspecified() const {
 
 bool IpAddress::is_loopback() const {
   if (is_v4()) return mapped_[12] == 127;
-  return mapped_[15] == 1 && std::all_of(mapped_.begin(), mapped_.end() - 1, [](std::uint8_t byte) { return byte == 0; });
+  return mapped_[15] == 1 &&
+         std::all_of(mapped_.begin(), mapped_.end() - 1, [](std::uint8_t byte) { return byte == 0; });
 }
 
 bool IpAddress::is_link_local() const {
@@ -103,7 +105,8 @@ std::string IpAddress::to_string() const {
 
   std::array<unsigned, 8> groups{};
   for (std::size_t i = 0; i < 8; ++i) groups[i] = mapped_[2 * i] * 256U + mapped_[2 * i + 1];
-  if (std::all_of(groups.begin(), groups.begin() + 5, [](unsigned group) { return group == 0; }) && groups[5] == 0xffff) {
+  if (std::all_of(groups.begin(), groups.begin() + 5, [](unsigned group) { return group == 0; }) &&
+      groups[5] == 0xffff) {
     return fmt::format("::ffff:{}.{}.{}.{}", mapped_[12], mapped_[13], mapped_[14], mapped_[15]);
   }
   // RFC 5952 4.2: the first of the longest runs of at least two zero groups is shortened.
@@ -158,9 +161,10 @@ base::Result<Prefix> Prefix::parse_or_host(std::string_view text) {
   if (text.find('/') != std::string_view::npos) return parse(text);
   const auto address = IpAddress::parse(text);
   if (address) return host(*address);
-  return base::fail(base::Code::invalid_argument,
-                    "\"{}\" is neither an IP address nor a prefix: write it like 192.0.2.1, 192.0.2.0/24 or 2001:db8::/64",
-                    shown(text));
+  return base::fail(
+      base::Code::invalid_argument,
+      "\"{}\" is neither an IP address nor a prefix: write it like 192.0.2.1, 192.0.2.0/24 or 2001:db8::/64",
+      shown(text));
 }
 
 Prefix Prefix::network() const { return {first(), length_}; }

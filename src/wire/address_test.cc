@@ -100,8 +100,9 @@ TEST(Prefix, ContainsOnlyItsOwnFamily) {
 }
 
 TEST(Prefix, RefusesWhatIsNotOne) {
-  for (const char* text : {"", "/", "10.0.0.1", "10.0.0.1/", "10.0.0.1/33", "::/129", "10.0.0.1/-1", "10.0.0.1/+1",
-                           "10.0.0.1/1x", "10.0.0.1/ 1", "10.0.0.1/01", "x/8", "10.0.0.1/8/8", "10.0.0.1/99999999999"}) {
+  for (const char* text :
+       {"", "/", "10.0.0.1", "10.0.0.1/", "10.0.0.1/33", "::/129", "10.0.0.1/-1", "10.0.0.1/+1", "10.0.0.1/1x",
+        "10.0.0.1/ 1", "10.0.0.1/01", "x/8", "10.0.0.1/8/8", "10.0.0.1/99999999999"}) {
     const auto parsed = Prefix::parse(text);
     ASSERT_FALSE(parsed) << text;
     EXPECT_EQ(parsed.error().code(), base::Code::invalid_argument);
