@@ -29,7 +29,8 @@ mesh::RegistryChainParts parts(base::EventLoop& loop, mesh::TokenSource& tokens,
 std::vector<base::Option> registry_options(RegistryConfig& config) {
   return {
       base::option("NSM_LISTEN_ON", &config.listen_on, "unix:///listen.on.socket", "URLs to listen on"),
-      base::option("NSM_MAX_TOKEN_LIFETIME", &config.max_token_lifetime, "10m", "longest life of a token this registry issues"),
+      base::option("NSM_MAX_TOKEN_LIFETIME", &config.max_token_lifetime, "10m",
+                   "longest life of a token this registry issues"),
       base::option("NSM_PROXY_REGISTRY_URL", &config.proxy_registry_url, "",
                    "registry that names with an '@' are passed to; none: they are refused"),
       base::option("NSM_LOG_LEVEL", &config.log_level, "INFO", "least severe level that is logged"),
@@ -43,7 +44,8 @@ std::vector<base::Option> registry_options(RegistryConfig& config) {
 Result<std::unique_ptr<RegistryRole>> RegistryRole::make(base::EventLoop& loop, rpc::Transport& transport,
                                                          mesh::TokenSource& tokens, const RegistryConfig& config) {
   if (config.listen_on.empty()) {
-    return base::fail(base::Code::invalid_argument, "NSM_LISTEN_ON is empty: name at least one URL, such as tcp://:5002");
+    return base::fail(base::Code::invalid_argument,
+                      "NSM_LISTEN_ON is empty: name at least one URL, such as tcp://:5002");
   }
   std::unique_ptr<registry::SqliteRegistry> sqlite;
   if (config.store == "sqlite") {
@@ -60,8 +62,9 @@ RegistryRole::RegistryRole(base::EventLoop& loop, rpc::Transport& transport, mes
       listen_on_(config.listen_on),
       sqlite_(std::move(sqlite)),
       memory_(sqlite_ ? std::nullopt : std::optional<MemoryStore>(std::in_place, loop)),
-      proxy_(config.proxy_registry_url.empty() ? std::nullopt
-                                               : std::optional<Proxy>(std::in_place, transport, config.proxy_registry_url)),
+      proxy_(config.proxy_registry_url.empty()
+                 ? std::nullopt
+                 : std::optional<Proxy>(std::in_place, transport, config.proxy_registry_url)),
       chain_(parts(loop, tokens, sqlite_ ? sqlite_->services() : memory_->services,
                    sqlite_ ? sqlite_->endpoints() : memory_->endpoints, proxy_ ? &proxy_->services : nullptr,
                    proxy_ ? &proxy_->endpoints : nullptr)) {
@@ -139,9 +142,8 @@ int run_registry(const base::Environment& environment) {
     if (std::exchange(ending, true)) return loop.quit();  // the second one does not wait
     base::spawn_detached(end(**role, loop));
   });
-  loop.on_signals({SIGUSR1, SIGUSR2}, [&](int signal) {
-    log::set_level(signal == SIGUSR1 ? log::Level::trace : config.log_level);
-  });
+  loop.on_signals({SIGUSR1, SIGUSR2},
+                  [&](int signal) { log::set_level(signal == SIGUSR1 ? log::Level::trace : config.log_level); });
   base::spawn_detached(begin(**role, loop, code));
   loop.run();
   return code;

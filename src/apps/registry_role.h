@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `patchbay registry`: the mesh's registry as a process. A store (SQLite file or memory), the chains in front of it, health,
-// and listeners. Takes the place of NSM's registry-memory; its options have that one's names where it has them.
+// `patchbay registry`: the mesh's registry as a process. A store (SQLite file or memory), the chains in front of it,
+// health, and listeners. Takes the place of NSM's registry-memory; its options have that one's names where it has them.
 #pragma once
 
 #include <memory>
@@ -55,8 +55,8 @@ class RegistryRole {
     mesh::RegistryRemote<mesh::Endpoints> endpoints;
   };
 
-  RegistryRole(base::EventLoop& loop, rpc::Transport& transport, mesh::TokenSource& tokens, const RegistryConfig& config,
-               std::unique_ptr<registry::SqliteRegistry> sqlite);
+  RegistryRole(base::EventLoop& loop, rpc::Transport& transport, mesh::TokenSource& tokens,
+               const RegistryConfig& config, std::unique_ptr<registry::SqliteRegistry> sqlite);
 
   rpc::Transport& transport_;
   const base::TextList listen_on_;

@@ -19,19 +19,23 @@ using base::Task;
 KernelPlane::KernelPlane(base::EventLoop& loop, std::string owner) : owner_(std::move(owner)), worker_(loop, "pb-netlink") {}
 
 Task<Result<void>> KernelPlane::plug(WireSpec wire) {
-  co_return co_await worker_.run([this, wire = std::move(wire)] { return plug_now(wire); });
+  auto job = [this, wire = std::move(wire)] { return plug_now(wire); };
+  co_return co_await worker_.run(std::move(job));
 }
 
 Task<Result<void>> KernelPlane::unplug(std::string id) {
-  co_return co_await worker_.run([this, id = std::move(id)] { return unplug_now(id); });
+  auto job = [this, id = std::move(id)] { return unplug_now(id); };
+  co_return co_await worker_.run(std::move(job));
 }
 
 Task<Result<std::vector<std::string>>> KernelPlane::plugged() {
-  co_return co_await worker_.run([this] { return plugged_now(); });
+  auto job = [this] { return plugged_now(); };
+  co_return co_await worker_.run(std::move(job));
 }
 
 Task<Result<EndCounters>> KernelPlane::counters(std::string id, Side side) {
-  co_return co_await worker_.run([this, id = std::move(id), side] { return counters_now(id, side); });
+  auto job = [this, id = std::move(id), side] { return counters_now(id, side); };
+  co_return co_await worker_.run(std::move(job));
 }
 
 Result<kernel::Place> KernelPlane::place(const KernelEnd& end) {

@@ -27,7 +27,9 @@ Task<void> Reconciler::start() {
 }
 
 Task<void> Reconciler::repeat() {
-  while (co_await base::sleep_for(scheduler_, std::min(kInterval, grace_), tasks_.stop_token())) {
+  for (;;) {
+    const bool due = co_await base::sleep_for(scheduler_, std::min(kInterval, grace_), tasks_.stop_token());
+    if (!due) co_return;
     auto looked = co_await reconcile();
     if (!looked) base::log::warning("reconciler: {}", looked.error().message());
   }

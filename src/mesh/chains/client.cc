@@ -30,6 +30,7 @@ Client::Client(const ClientParts& parts)
   chain.add("connect_to", std::make_shared<ConnectTo>(parts.connect_to));
   chain.add("heal", heal_);
   chain.add("client_info", std::make_shared<ClientInfoLabels>(parts.client_info));
+  chain.add("excluded_prefixes", std::make_shared<ExcludedPrefixes>(parts.awareness_groups));
   chain.add("kernel_client", std::make_shared<KernelClient>(parts.network_namespace, parts.random));
   // here the identity layer will check the answer's tokens
   chain.add("connect", std::make_shared<Connect>(parts.transport));

@@ -11,6 +11,7 @@
 #include "mesh/core/network_service_url.h"
 #include "mesh/elements/begin/begin.h"
 #include "mesh/elements/client_info/client_info.h"
+#include "mesh/elements/excluded_prefixes/excluded_prefixes.h"
 #include "mesh/elements/heal/heal.h"
 #include "mesh/elements/refresh/refresh.h"
 #include "rpc/transport.h"
@@ -28,6 +29,7 @@ struct ClientParts {
   ClientInfo client_info;
   HealOptions heal;
   Heal::Observer observer;
+  ExcludedPrefixes::AwarenessGroups awareness_groups;
 };
 
 class Client {

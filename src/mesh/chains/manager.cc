@@ -5,6 +5,7 @@
 #include "mesh/elements/client_info/client_info.h"
 #include "mesh/elements/connect/connect.h"
 #include "mesh/elements/descriptors/descriptors.h"
+#include "mesh/elements/excluded_prefixes/node_excluded_prefixes.h"
 #include "mesh/elements/forwarder_choice/forwarder_choice.h"
 #include "mesh/elements/path/path.h"
 #include "mesh/elements/path_token/path_token.h"
@@ -41,6 +42,7 @@ Manager::Manager(const ManagerParts& parts)
   chain.add("forwarder_choice", std::make_shared<ForwarderChoice>(registry_.services(), registry_.endpoints(),
                                                                   parts.forwarder_service, parts.public_url));
   chain.add("service_watch", service_watch_);
+  chain.add("node_excluded_prefixes", std::make_shared<NodeExcludedPrefixes>(parts.excluded_prefixes));
   chain.add("descriptors", std::make_shared<Descriptors>());
   chain.add("connect", std::make_shared<Connect>(parts.transport));
   chain_ = std::move(chain).build();

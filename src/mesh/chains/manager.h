@@ -10,6 +10,7 @@
 #include "mesh/core/chain.h"
 #include "mesh/elements/begin/begin.h"
 #include "mesh/elements/client_info/client_info.h"
+#include "mesh/elements/excluded_prefixes/prefix_file.h"
 #include "mesh/elements/monitor/monitor.h"
 #include "mesh/elements/service_watch/service_watch.h"
 #include "rpc/transport.h"
@@ -27,6 +28,7 @@ struct ManagerParts {
   std::string public_url;         // as other managers dial it
   std::string forwarder_service;  // what forwarders register as
   ClientInfo client_info;
+  PrefixFile excluded_prefixes;
 };
 
 class Manager {

@@ -29,8 +29,8 @@ class ManagerRegistry {
 
   base::Task<void> finish() { return expiry_.finish(); }
 
-  // For this node's processes and, by calls without a link, for the manager itself. A local endpoint is found with the URL
-  // it registered and, if that is an inode URL, with its socket (Found::socket).
+  // For this node's processes and, by calls without a link, for the manager itself. A local endpoint is found with the
+  // URL it registered and, if that is an inode URL, with its socket (Found::socket).
   ServiceRegistry& services() { return services_; }
   EndpointRegistry& endpoints() { return endpoints_; }
 

@@ -24,8 +24,7 @@ RegistryChain::RegistryChain(const RegistryChainParts& parts)
           {
               &endpoint_path_,
               // here too
-              &endpoint_serialised_,
-              &endpoint_proxy_,
+              &endpoint_serialised_, &endpoint_proxy_,
               &expiry_,  // a minute at most, then unregistered
               &time_,    // when it was first registered
           },

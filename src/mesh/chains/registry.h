@@ -15,7 +15,7 @@ namespace mesh {
 struct RegistryChainParts {
   base::Scheduler& scheduler;
   TokenSource& tokens;
-  ServiceRegistry& services;    // the store
+  ServiceRegistry& services;  // the store
   EndpointRegistry& endpoints;
   ServiceRegistry* proxy_services = nullptr;  // other domains' registry, if there is one
   EndpointRegistry* proxy_endpoints = nullptr;

@@ -130,7 +130,9 @@ Task<void> Heal::watch_control(std::shared_ptr<Session> session) {
 
 Task<void> Heal::watch_data(std::shared_ptr<Session> session) {
   const base::StopToken stop = session->stop.token();
-  while (co_await base::sleep_for(scheduler_, options_.interval, stop)) {
+  for (;;) {
+    const bool due = co_await base::sleep_for(scheduler_, options_.interval, stop);
+    if (!due) co_return;
     auto alive = co_await liveness_.alive(session->connection, options_.timeout, stop);
     if (stop.stopped()) co_return;
     if (alive && !*alive) {
@@ -143,7 +145,7 @@ Task<void> Heal::watch_data(std::shared_ptr<Session> session) {
 Task<bool> Heal::alive(const Session& session) {
   if (!options_.check_liveness) co_return false;
   auto alive = co_await liveness_.alive(session.connection, options_.timeout, session.closed.token());
-  co_return alive ? *alive : false;
+  co_return alive && *alive;
 }
 
 Task<void> Heal::repair(std::shared_ptr<Session> session) {
@@ -160,8 +162,8 @@ Task<void> Heal::repair(std::shared_ptr<Session> session) {
   base::log::warning("{}: {}: healing", describe(session->connection), what);
   if (observer_) observer_(id, what);
   for (std::size_t attempt = 0;; ++attempt) {
-    const bool reselect = *trouble == Trouble::data_plane ||
-                          (*trouble == Trouble::control_plane && !co_await alive(*session));
+    bool reselect = *trouble == Trouble::data_plane;
+    if (*trouble == Trouble::control_plane) reselect = !co_await alive(*session);
     if (session->closed.stopped()) co_return;
     auto again = co_await session->events->request_again(reselect ? Reselect::endpoint : Reselect::no, session->closed.token());
     if (again) {
@@ -173,7 +175,7 @@ Task<void> Heal::repair(std::shared_ptr<Session> session) {
     base::log::warning("healing {} (attempt {}): {}", id, attempt + 1, again.error().message());
     const base::Duration pause = kPauses[std::min(attempt, kPauses.size() - 1)];
     const base::Duration jitter(static_cast<std::int64_t>(base::uniform(random_, static_cast<std::uint64_t>(pause.count()) / 2 + 1)));
-    if (!co_await base::sleep_for(scheduler_, pause + jitter, session->closed.token())) co_return;
+    if (const bool slept = co_await base::sleep_for(scheduler_, pause + jitter, session->closed.token()); !slept) co_return;
   }
 }
 

@@ -13,7 +13,8 @@ class RegistryClientInfo final : public RegistryElement<Endpoints> {
  public:
   explicit RegistryClientInfo(Labels labels) : labels_(std::move(labels)) {}
 
-  base::Task<base::Result<NetworkServiceEndpoint>> enroll(RegistryCall& call, NetworkServiceEndpoint endpoint) override {
+  base::Task<base::Result<NetworkServiceEndpoint>> enroll(RegistryCall& call,
+                                                          NetworkServiceEndpoint endpoint) override {
     for (auto& [service, labels] : *endpoint.mutable_network_service_labels()) {
       for (const auto& [key, value] : labels_) labels.mutable_labels()->insert({key, value});
     }

@@ -22,7 +22,8 @@ TEST(RegistryClientInfoTest, AddsLabelsToEveryServiceButReplacesNone) {
   (*endpoint.mutable_network_service_labels())["one"].mutable_labels()->insert({"nodeName", "chosen"});
   (*endpoint.mutable_network_service_labels())["two"].mutable_labels()->insert({"app", "x"});
   const auto stored = scheduler.run(element.enroll(call, endpoint)).value().value();
-  EXPECT_EQ(ordered(stored.network_service_labels().at("one").labels()), (Labels{{"nodeName", "chosen"}, {"podName", "pod-1"}}));
+  EXPECT_EQ(ordered(stored.network_service_labels().at("one").labels()),
+            (Labels{{"nodeName", "chosen"}, {"podName", "pod-1"}}));
   EXPECT_EQ(ordered(stored.network_service_labels().at("two").labels()),
             (Labels{{"app", "x"}, {"nodeName", "node-a"}, {"podName", "pod-1"}}));
   EXPECT_EQ(stored.network_service_labels_size(), 2);

@@ -17,12 +17,13 @@ Task<Result<rpc::Descriptor>> RegistryDescriptors::received(RegistryCall& call, 
   if (!call.link) {  // the process registers an endpoint of its own
     const auto own = std::ranges::find(call.descriptors, key, &rpc::Descriptor::key);
     if (own != call.descriptors.end()) co_return *own;
-    co_return fail(Code::invalid_argument, "endpoint {}: no descriptor for {} comes with the call", name, rpc::inode_url(key));
+    co_return fail(Code::invalid_argument, "endpoint {}: no descriptor for {} comes with the call", name,
+                   rpc::inode_url(key));
   }
   auto descriptor = co_await call.link->descriptor(key, call.deadline, call.stop);
   if (!descriptor) {
-    co_return std::unexpected(
-        descriptor.error().wrap(fmt::format("endpoint {}: the file {} did not come with its registration", name, rpc::inode_url(key))));
+    co_return std::unexpected(descriptor.error().wrap(
+        fmt::format("endpoint {}: the file {} did not come with its registration", name, rpc::inode_url(key))));
   }
   co_return descriptor;
 }

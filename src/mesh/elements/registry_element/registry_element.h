@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What registry elements are made of: a registry with a next one behind it, and streams that change what passes through.
+// What registry elements are made of: a registry with a next one behind it, and streams that change what passes
+// through.
 #pragma once
 
 #include <functional>

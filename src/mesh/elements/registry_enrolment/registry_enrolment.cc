@@ -37,9 +37,16 @@ class RegistryEnrolment::Keeper {
  public:
   using Record = typename Kind::Record;
 
-  Keeper(base::Scheduler& scheduler, Registry<Kind>& registry, Record given, const EnrolmentPlan& plan, base::TaskScope& scope)
-      : scheduler_(scheduler), registry_(registry), given_(given), current_(std::move(given)), plan_(plan), scope_(scope),
-        first_(scheduler), refresh_(scheduler) {}
+  Keeper(base::Scheduler& scheduler, Registry<Kind>& registry, Record given, const EnrolmentPlan& plan,
+         base::TaskScope& scope)
+      : scheduler_(scheduler),
+        registry_(registry),
+        given_(given),
+        current_(std::move(given)),
+        plan_(plan),
+        scope_(scope),
+        first_(scheduler),
+        refresh_(scheduler) {}
 
   // Returns when the record is registered for the first time, or never will be.
   Task<Result<void>> start() {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an endpoint or a forwarder runs to be found: registers its network services, then itself, and keeps both registered.
+// What an endpoint or a forwarder runs to be found: registers its network services, then itself, and keeps both
+// registered.
 //
-// Each record: registered, again every 200 ms until it is; then watched under its own name. If the watch breaks, or tells
-// that the record is gone, it is registered again at once; so a registry's or manager's restart heals as soon as it is back.
-// The endpoint is refreshed when two thirds of its remaining life have passed, with what the registry last answered, so
-// that path, path_ids and the date of registration stay; its URL is always the one given here.
+// Each record: registered, again every 200 ms until it is; then watched under its own name. If the watch breaks, or
+// tells that the record is gone, it is registered again at once; so a registry's or manager's restart heals as soon as
+// it is back. The endpoint is refreshed when two thirds of its remaining life have passed, with what the registry last
+// answered, so that path, path_ids and the date of registration stay; its URL is always the one given here.
 #pragma once
 
 #include <memory>
@@ -19,8 +20,9 @@ namespace mesh {
 struct EnrolmentPlan {
   EnrolmentPlan() = default;
 
-  std::vector<NetworkService> services;  // registered before the endpoint, never unregistered: others may offer them too
-  NetworkServiceEndpoint endpoint;       // name, service names, labels, url
+  std::vector<NetworkService>
+      services;                     // registered before the endpoint, never unregistered: others may offer them too
+  NetworkServiceEndpoint endpoint;  // name, service names, labels, url
   std::optional<rpc::Descriptor> socket;  // the listening socket, if url names it by inode
   base::Duration retry = std::chrono::milliseconds(200);
   base::Duration attempt_timeout = std::chrono::seconds(15);
@@ -29,7 +31,8 @@ struct EnrolmentPlan {
 class RegistryEnrolment {
  public:
   // The registries and the scheduler outlive the enrolment.
-  RegistryEnrolment(base::Scheduler& scheduler, ServiceRegistry& services, EndpointRegistry& endpoints, EnrolmentPlan plan);
+  RegistryEnrolment(base::Scheduler& scheduler, ServiceRegistry& services, EndpointRegistry& endpoints,
+                    EnrolmentPlan plan);
   ~RegistryEnrolment();
   RegistryEnrolment(const RegistryEnrolment&) = delete;
   RegistryEnrolment& operator=(const RegistryEnrolment&) = delete;

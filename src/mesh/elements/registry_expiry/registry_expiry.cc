@@ -18,8 +18,8 @@ constexpr base::Duration kWithdrawTimeout = std::chrono::seconds(15);  // what N
 
 }  // namespace
 
-RegistryExpiry::RegistryExpiry(base::Scheduler& scheduler, TokenSource& tokens, RegistrySerialised<Endpoints>& serialised,
-                               base::Duration lifetime)
+RegistryExpiry::RegistryExpiry(base::Scheduler& scheduler, TokenSource& tokens,
+                               RegistrySerialised<Endpoints>& serialised, base::Duration lifetime)
     : scheduler_(scheduler), tokens_(tokens), serialised_(serialised), lifetime_(lifetime), scope_(scheduler) {}
 
 Task<Result<NetworkServiceEndpoint>> RegistryExpiry::enroll(RegistryCall& call, NetworkServiceEndpoint endpoint) {
@@ -29,9 +29,10 @@ Task<Result<NetworkServiceEndpoint>> RegistryExpiry::enroll(RegistryCall& call, 
   until = std::min(until, own.expires);
   if (const auto peer = token_of(call.metadata)) until = std::min(until, peer->expires);
   if (until <= now) {
-    co_return fail(Code::permission_denied,
-                   "endpoint {}: a token of its path expired at {} and it is {} here: check NSM_MAX_TOKEN_LIFETIME and the clocks",
-                   endpoint.name(), format_time(until), format_time(now));
+    co_return fail(
+        Code::permission_denied,
+        "endpoint {}: a token of its path expired at {} and it is {} here: check NSM_MAX_TOKEN_LIFETIME and the clocks",
+        endpoint.name(), format_time(until), format_time(now));
   }
   if (!endpoint.has_expiration_time() || until < to_wall(endpoint.expiration_time())) {
     set_time(endpoint.mutable_expiration_time(), until);

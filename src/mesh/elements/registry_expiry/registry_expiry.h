@@ -2,9 +2,9 @@
 // An endpoint stays registered for a while only: until the caller's token expires, or our own, or a minute has passed,
 // whichever is first. Then it is unregistered here and below, and whoever watches it is told.
 //
-// Changes: expiration_time, never to a later time than the caller's, in the record and the answer. Keeps, per name: the time,
-// a timer, the path to unregister with. Before it: one call per name at a time (its turns are taken when time is up). A
-// refresh sets a new time; a failed refresh leaves the old one.
+// Changes: expiration_time, never to a later time than the caller's, in the record and the answer. Keeps, per name: the
+// time, a timer, the path to unregister with. Before it: one call per name at a time (its turns are taken when time is
+// up). A refresh sets a new time; a failed refresh leaves the old one.
 //
 // Time is counted on the monotonic clock from the moment of registration: a step of the wall clock expires nothing.
 #pragma once

@@ -105,9 +105,7 @@ TEST_F(RegistryExpiryTest, ARefreshPutsItOffAndAFailedOneDoesNot) {
 TEST_F(RegistryExpiryTest, ARefreshUnderWayWhenTimeIsUpWins) {
   ASSERT_TRUE(enroll(kStart + 1h));
   scheduler.run_for(59s);
-  below.before_answer = [this]() -> base::Task<void> {
-    co_await base::sleep_for(scheduler, 3s, base::StopToken());
-  };
+  below.before_answer = [this]() -> base::Task<void> { co_await base::sleep_for(scheduler, 3s, base::StopToken()); };
   auto context = call(kStart + 1h);
   NetworkServiceEndpoint endpoint;
   endpoint.set_name("nse");

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The manager's two faces: upstream, every endpoint of this node has the manager's public URL; to this node's processes it
-// has its own.
+// The manager's two faces: upstream, every endpoint of this node has the manager's public URL; to this node's processes
+// it has its own.
 //
-// Changes: url, on the way up to the public one, in answers back to the endpoint's. Keeps, per name: the endpoint's own URL,
-// until it is unregistered. On a failed registration the name is as before. A refresh may bring another URL.
+// Changes: url, on the way up to the public one, in answers back to the endpoint's. Keeps, per name: the endpoint's own
+// URL, until it is unregistered. On a failed registration the name is as before. A refresh may bring another URL.
 //
 // An answer that bears the manager's URL under a name that is not known here is left over from before a restart; it is
-// left out, unless it tells of a deletion. An answer that bears another URL is passed on, also under a known name: then the
-// name has moved to another node. Only known names are unregistered upstream.
+// left out, unless it tells of a deletion. An answer that bears another URL is passed on, also under a known name: then
+// the name has moved to another node. Only known names are unregistered upstream.
 #pragma once
 
 #include <map>

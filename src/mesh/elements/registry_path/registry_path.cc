@@ -22,8 +22,9 @@ base::Result<void> extend_path(RegistryCall& call, const std::string& own_token)
     return {};
   }
   if (index >= tokens.size()) {
-    return fail(Code::invalid_argument, "metadata path has Index {} and {} segments: the index must name the sender's segment",
-                index, tokens.size());
+    return fail(Code::invalid_argument,
+                "metadata path has Index {} and {} segments: the index must name the sender's segment", index,
+                tokens.size());
   }
   if (peer) tokens[index] = peer->text;
   ++index;

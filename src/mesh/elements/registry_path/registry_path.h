@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Extends the path a registration takes by this hop: reads the "path" metadata, puts the caller's and its own token into it
-// and their subjects into the record's path_ids, and leaves the path, as seen by the caller, in the call for the answer.
+// Extends the path a registration takes by this hop: reads the "path" metadata, puts the caller's and its own token
+// into it and their subjects into the record's path_ids, and leaves the path, as seen by the caller, in the call for
+// the answer.
 //
-// Changes: call.path, record.path_ids. Keeps nothing. Before it: nothing. A refresh brings its path back and has the tokens
-// renewed in place. Finds pass untouched: they have no path.
+// Changes: call.path, record.path_ids. Keeps nothing. Before it: nothing. A refresh brings its path back and has the
+// tokens renewed in place. Finds pass untouched: they have no path.
 #pragma once
 
 #include "mesh/core/token.h"

@@ -45,9 +45,10 @@ class RegistryProxy final : public RegistryElement<Kind> {
 
  private:
   static std::unexpected<base::Error> refuse(const Record& record) {
-    return base::fail(base::Code::failed_precondition,
-                      "{} '{}' belongs to another domain ('@') and this registry has no way there: set NSM_PROXY_REGISTRY_URL",
-                      Kind::kNoun, record.name());
+    return base::fail(
+        base::Code::failed_precondition,
+        "{} '{}' belongs to another domain ('@') and this registry has no way there: set NSM_PROXY_REGISTRY_URL",
+        Kind::kNoun, record.name());
   }
 
   Registry<Kind>* proxy_;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The registry behind a URL, as a registry: the end of a chain, and what endpoints and forwarders register with.
 //
-// Sends call.path as the "path" metadata and takes the peer's answer for it; sends call.descriptors along. An endpoint found
-// with an inode URL comes with the descriptor its peer sent; if that does not come, it comes without, which whoever dials it
-// will say.
+// Sends call.path as the "path" metadata and takes the peer's answer for it; sends call.descriptors along. An endpoint
+// found with an inode URL comes with the descriptor its peer sent; if that does not come, it comes without, which
+// whoever dials it will say.
 #pragma once
 
 #include <string>
@@ -74,7 +74,8 @@ class RegistryRemote final : public Registry<Kind> {
     auto connected = channel();
     if (!connected) co_return std::unexpected(connected.error());
     auto options = with_path(call);
-    auto reply = co_await rpc::unary<google::protobuf::Empty>(*connected, Kind::kUnregister, record, std::move(options));
+    auto reply =
+        co_await rpc::unary<google::protobuf::Empty>(*connected, Kind::kUnregister, record, std::move(options));
     if (!reply) co_return std::unexpected(reply.error().wrap("registry " + url_));
     co_return take_path(call, reply->metadata);
   }

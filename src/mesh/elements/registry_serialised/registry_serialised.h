@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // One thing at a time for each name: registering, refreshing, unregistering and expiring of one record never overlap.
 //
-// Changes: an unregistration gets the record as it was last registered, whatever of it the caller sent. Keeps, per name: the
-// last registered record, until it is withdrawn. Before it: what may refuse a call. Refuses records without a name. What
-// waits longer than its deadline gives up.
+// Changes: an unregistration gets the record as it was last registered, whatever of it the caller sent. Keeps, per
+// name: the last registered record, until it is withdrawn. Before it: what may refuse a call. Refuses records without a
+// name. What waits longer than its deadline gives up.
 #pragma once
 
 #include <map>
@@ -36,7 +36,9 @@ class NameTurns {
       entry_ = entry.get();
     }
     Turn(Turn&& other) noexcept
-        : turns_(std::exchange(other.turns_, nullptr)), name_(std::move(other.name_)), entry_(other.entry_),
+        : turns_(std::exchange(other.turns_, nullptr)),
+          name_(std::move(other.name_)),
+          entry_(other.entry_),
           guard_(std::move(other.guard_)) {
       other.guard_.reset();
     }
@@ -110,8 +112,8 @@ class RegistrySerialised final : public RegistryElement<Kind> {
 
  private:
   static std::unexpected<base::Error> refuse() {
-    return base::fail(base::Code::invalid_argument, "the {} has no name: every registration needs one, unique in the mesh",
-                      Kind::kNoun);
+    return base::fail(base::Code::invalid_argument,
+                      "the {} has no name: every registration needs one, unique in the mesh", Kind::kNoun);
   }
 
   NameTurns turns_;

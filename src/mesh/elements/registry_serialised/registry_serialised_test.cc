@@ -41,9 +41,7 @@ class RegistrySerialisedTest : public ::testing::Test {
 };
 
 TEST_F(RegistrySerialisedTest, OneNameWaitsAnotherDoesNot) {
-  below.before_answer = [this]() -> base::Task<void> {
-    co_await base::sleep_for(scheduler, 1s, base::StopToken());
-  };
+  below.before_answer = [this]() -> base::Task<void> { co_await base::sleep_for(scheduler, 1s, base::StopToken()); };
   auto context = call();
   const auto first = start(context, "a");
   const auto second = start(context, "a");
@@ -60,9 +58,7 @@ TEST_F(RegistrySerialisedTest, OneNameWaitsAnotherDoesNot) {
 }
 
 TEST_F(RegistrySerialisedTest, WhoeverWaitsTooLongGivesUp) {
-  below.before_answer = [this]() -> base::Task<void> {
-    co_await base::sleep_for(scheduler, 1min, base::StopToken());
-  };
+  below.before_answer = [this]() -> base::Task<void> { co_await base::sleep_for(scheduler, 1min, base::StopToken()); };
   auto context = call();
   const auto first = start(context, "a");
   const auto second = start(context, "a");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Serves a registry: its three methods as handlers of a transport. The path header of a registration and an unregistration
-// goes back with the answer; an endpoint's socket goes along with what a find answers.
+// Serves a registry: its three methods as handlers of a transport. The path header of a registration and an
+// unregistration goes back with the answer; an endpoint's socket goes along with what a find answers.
 #pragma once
 
 #include "mesh/core/registry.h"

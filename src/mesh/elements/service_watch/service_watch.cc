@@ -73,7 +73,7 @@ Task<void> ServiceWatch::watch(std::string service, std::shared_ptr<Watch> watch
       if (response.network_service().name() != service || response.deleted()) continue;
       co_await check(response.network_service(), watch);
     }
-    if (!stop.stopped()) co_await base::sleep_for(scheduler_, kRestart, stop);
+    co_await base::sleep_for(scheduler_, kRestart, stop);
   }
 }
 

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apps/process.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+
+#include <csignal>
+#include <cstdio>
+#include <optional>
+
+#include "base/log.h"
+#include "rpc/url.h"
+
+namespace apps {
+
+using base::Result;
+using base::Task;
+
+std::vector<base::Option> common_options(CommonOptions& options, std::string default_name) {
+  return {
+      base::option("NSM_NAME", &options.name, std::move(default_name), "name of this process on every path; unique among its neighbours"),
+      base::option("NSM_LOG_LEVEL", &options.log_level, "INFO", "trace, debug, info, warning, error, fatal or panic"),
+      base::option("NSM_MAX_TOKEN_LIFETIME", &options.max_token_lifetime, "10m",
+                   "how long path tokens live; connections refresh after a fifth of it"),
+  };
+}
+
+Process::Process(const std::string& name, base::Duration token_lifetime, base::log::Level log_level)
+    : tokens(loop, "spiffe://insecure.patchbay/" + name, token_lifetime),
+      credentials(tokens),
+      transport(loop, credentials, security),
+      log_level_(log_level) {
+  base::log::set_level(log_level);
+  base::log::set_name(name);
+  // A peer that goes while we write to it is an error code, not a signal.
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+namespace {
+
+Task<void> run_role(const std::function<Task<int>(Process&, base::StopToken)>& role, Process& process, base::StopToken stop,
+                    int& exit_code) {
+  exit_code = co_await role(process, std::move(stop));
+  process.loop.quit();
+}
+
+}  // namespace
+
+int Process::run(const std::function<Task<int>(Process&, base::StopToken)>& role) {
+  base::StopSource stop;
+  loop.on_signals({SIGINT, SIGTERM, SIGHUP, SIGQUIT}, [&stop](int number) {
+    base::log::info("signal {}: stopping", number);
+    stop.request_stop();
+  });
+  loop.on_signals({SIGUSR1, SIGUSR2}, [this](int number) {
+    base::log::set_level(number == SIGUSR1 ? base::log::Level::trace : log_level_);
+  });
+  int exit_code = kFailure;
+  base::spawn_detached(run_role(role, *this, stop.token(), exit_code));
+  loop.run();
+  return exit_code;
+}
+
+bool read_options(std::span<const base::Option> options) {
+  if (auto read = base::read_environment(options, base::process_environment()); !read) {
+    fmt::print(stderr, "patchbay: {}\n", read.error().message());
+    return false;
+  }
+  return true;
+}
+
+int failed(const base::Error& error) {
+  base::log::error("{}", error.message());
+  return kFailure;
+}
+
+Result<std::vector<std::unique_ptr<rpc::Listener>>> listen_on(rpc::Transport& transport, const std::vector<std::string>& urls,
+                                                              const rpc::Services& services) {
+  if (urls.empty()) {
+    return base::fail(base::Code::invalid_argument,
+                      "NSM_LISTEN_ON is empty: give at least one URL, unix:///path/to/socket or tcp://address:port");
+  }
+  std::vector<std::unique_ptr<rpc::Listener>> listeners;
+  for (const std::string& url : urls) {
+    auto listener = transport.listen(url, services);
+    if (!listener) return std::unexpected(listener.error().wrap("cannot listen on " + url));
+    base::log::info("listening on {}", (*listener)->url());
+    listeners.push_back(std::move(*listener));
+  }
+  return listeners;
+}
+
+Task<void> finish_all(std::vector<std::unique_ptr<rpc::Listener>>& listeners) {
+  for (const auto& listener : listeners) co_await listener->finish();
+}
+
+namespace {
+
+// The first global IPv4 address of this machine, else the first global IPv6 one, ready for a URL.
+std::optional<std::string> first_global_address() {
+  ifaddrs* list = nullptr;
+  if (::getifaddrs(&list) != 0) return std::nullopt;
+  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> owner(list, ::freeifaddrs);
+  for (const int family : {AF_INET, AF_INET6}) {
+    for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
+      if (entry->ifa_addr == nullptr || entry->ifa_addr->sa_family != family || (entry->ifa_flags & IFF_LOOPBACK) != 0) continue;
+      char text[INET6_ADDRSTRLEN] = {};
+      if (family == AF_INET) {
+        const auto& address = *reinterpret_cast<const sockaddr_in*>(entry->ifa_addr);
+        if ((ntohl(address.sin_addr.s_addr) >> 16) == 0xA9FE) continue;  // 169.254.0.0/16
+        return ::inet_ntop(family, &address.sin_addr, text, sizeof text);
+      }
+      const auto& address = *reinterpret_cast<const sockaddr_in6*>(entry->ifa_addr);
+      if (IN6_IS_ADDR_LINKLOCAL(&address.sin6_addr)) continue;
+      ::inet_ntop(family, &address.sin6_addr, text, sizeof text);
+      return fmt::format("[{}]", text);
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<std::string> public_url(const std::vector<std::string>& listening) {
+  for (const std::string& text : listening) {
+    auto url = rpc::parse_url(text);
+    if (!url) return std::unexpected(url.error());
+    if (url->scheme != rpc::UrlScheme::tcp) continue;
+    if (!url->host.empty() && url->host != "0.0.0.0" && url->host != "::") return text;
+    const auto address = first_global_address();
+    if (!address) {
+      return base::fail(base::Code::failed_precondition,
+                        "{} names no address and this machine has no global one: write tcp://address:port", text);
+    }
+    return fmt::format("tcp://{}:{}", *address, url->port);
+  }
+  return listening.front();
+}
+
+}  // namespace apps
