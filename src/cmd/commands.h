@@ -15,6 +15,7 @@ void add_manager(CLI::App& app, Action& action);
 void add_forwarder(CLI::App& app, Action& action);
 void add_client(CLI::App& app, Action& action);
 void add_endpoint(CLI::App& app, Action& action);
+void add_node(CLI::App& app, Action& action);
 void add_lab(CLI::App& app, Action& action);
 void add_cleanup(CLI::App& app, Action& action);
 void add_version(CLI::App& app, Action& action);

@@ -215,7 +215,9 @@ Result<Process> Process::start(const ProcessSpec& spec) {
     if (!made) return std::unexpected(made.error());
     output = std::move(*made);
   }
-  auto pid = launch(spec, spec.read_output ? output.write.get() : log->get(), log->get());
+  const int out = spec.same_streams ? STDOUT_FILENO : log->get();
+  const int err = spec.same_streams ? STDERR_FILENO : log->get();
+  auto pid = launch(spec, spec.read_output ? output.write.get() : out, err);
   if (!pid) return std::unexpected(pid.error());
 
   Process process;

@@ -35,6 +35,7 @@ struct ProcessSpec {
   std::map<std::string, std::string> environment{};  // set on top of ours, which is cleared of NSM's variables
   std::filesystem::path netns{};                     // the namespace's file; empty: ours
   std::filesystem::path log{};                       // made anew; gets standard error, and output unless read
+  bool same_streams = false;                         // output and errors go where ours go, instead of to the log
   bool read_output = false;                          // standard output is read with next_line()
   bool new_session = true;                           // out of the terminal's reach: Ctrl-C is the lab's to handle
 };

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// patchbay node: all roles of a node with one command, each a process of its own that ends with this one.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <map>
+#include <ranges>
+#include <vector>
+
+#include "base/environment.h"
+#include "cmd/commands.h"
+#include "lab/process.h"
+#include "lab/signals.h"
+
+extern char** environ;
+
+namespace cmd {
+namespace {
+
+using Variables = std::map<std::string, std::string>;
+
+constexpr std::string_view kFolder = "/var/lib/networkservicemesh";
+constexpr std::string_view kOwnRegistry = "tcp://127.0.0.1:5002";
+constexpr lab::seconds kGrace{10};
+
+constexpr const char* kTable =
+    "Starts a manager and a forwarder; and a registry, unless NSM_REGISTRY_URL names one.\n"
+    "Variables are handed to all of them; what they default to here:\n"
+    "  NSM_NAME          the host's name; each role puts its own in front\n"
+    "  NSM_LISTEN_ON     unix:///var/lib/networkservicemesh/nsm.io.sock,tcp://:5001 (the manager's)\n"
+    "  NSM_REGISTRY_URL  unset: a registry of its own on tcp://127.0.0.1:5002, in memory\n"
+    "  NSM_CONNECT_TO    the first of NSM_LISTEN_ON (the forwarder's)\n";
+
+// Ours, as the roles may be meant by them.
+Variables variables() {
+  Variables found;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text(*entry);
+    const auto equals = text.find('=');
+    if (equals != std::string_view::npos) found.emplace(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return found;
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "node";
+}
+
+// What to start, in order.
+std::vector<lab::ProcessSpec> roles() {
+  const auto given = variables();
+  const auto or_else = [&](const char* name, std::string fallback) {
+    const auto found = given.find(name);
+    return found == given.end() ? fallback : found->second;
+  };
+  const auto name = or_else("NSM_NAME", host_name());
+  const auto listen_on = or_else("NSM_LISTEN_ON", fmt::format("unix://{}/nsm.io.sock,tcp://:5001", kFolder));
+  const auto spec = [&](const std::string& role, const std::string& own_name, const Variables& more) {
+    Variables all = given;
+    for (const auto& [key, value] : more) all[key] = value;
+    all["NSM_NAME"] = own_name + "-" + name;
+    return lab::ProcessSpec{
+        .name = role, .command = {"patchbay", role}, .environment = std::move(all), .same_streams = true};
+  };
+  std::vector<lab::ProcessSpec> wanted;
+  const bool own_registry = !given.contains("NSM_REGISTRY_URL");
+  if (own_registry) {
+    wanted.push_back(spec("registry", "registry",
+                          {{"NSM_LISTEN_ON", std::string(kOwnRegistry)}, {"PATCHBAY_REGISTRY_STORE", "memory"}}));
+  }
+  wanted.push_back(spec(
+      "manager", "nsmgr",
+      {{"NSM_LISTEN_ON", listen_on}, {"NSM_REGISTRY_URL", or_else("NSM_REGISTRY_URL", std::string(kOwnRegistry))}}));
+  wanted.push_back(spec("forwarder", "forwarder",
+                        {{"NSM_LISTEN_ON", fmt::format("unix://{}/forwarder.sock", kFolder)},
+                         {"NSM_CONNECT_TO", or_else("NSM_CONNECT_TO", listen_on.substr(0, listen_on.find(',')))}}));
+  return wanted;
+}
+
+int run_node() {
+  lab::catch_stop_signals();
+  std::vector<lab::Process> running;
+  std::string ended;
+  for (const auto& spec : roles()) {
+    auto process = lab::Process::start(spec);
+    if (!process) {
+      ended = process.error().message();
+      break;
+    }
+    running.push_back(std::move(*process));
+  }
+  while (ended.empty() && !lab::stop_requested()) {
+    lab::pause_until(lab::in(lab::seconds(1)), lab::milliseconds(100));
+    for (auto& process : running) {
+      if (!process.running()) ended = fmt::format("the {} ended with {}", process.name(), process.state());
+    }
+  }
+  for (auto& process : running | std::views::reverse) process.stop(kGrace);
+  if (ended.empty() || lab::stop_requested()) return 0;
+  fmt::print(stderr, "patchbay node: {}\n", ended);
+  return 1;
+}
+
+}  // namespace
+
+void add_node(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand("node", "all roles of a node with one command: the whole mesh on a laptop");
+  command->footer(kTable);
+  command->callback([&action] { action = &run_node; });
+}
+
+}  // namespace cmd
