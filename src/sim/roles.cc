@@ -5,6 +5,8 @@
 
 #include <set>
 
+#include "mesh/elements/registry_service/registry_service.h"
+
 namespace sim {
 
 using base::Result;
@@ -53,6 +55,13 @@ mesh::ClientInfo info_of(const Process& process) {
   mesh::ClientInfo info;
   info.node_name = process.node();
   return info;
+}
+
+mesh::PrefixFile no_excluded_prefixes(Process& process) {
+  mesh::FileAccess nothing;
+  nothing.stamp = [](const std::string&) { return std::nullopt; };
+  nothing.read = [](const std::string& path) { return base::fail(base::Code::not_found, "{} is not there", path); };
+  return {process, "/sim/excluded_prefixes.yaml", std::move(nothing)};
 }
 
 mesh::PointToPointIpam pool_of(const std::string& prefix) {
@@ -155,7 +164,7 @@ ManagerRole::ManagerRole(Network& network, Process& process, const Settings& set
       upstream_services_(transport_, kRegistryUrl),
       upstream_endpoints_(transport_, kRegistryUrl),
       manager_({process, process.random(), transport_, tokens_, upstream_services_, upstream_endpoints_, process.name(),
-                "tcp://" + address + ":5001", kForwarderService, info_of(process)}) {
+                "tcp://" + address + ":5001", kForwarderService, info_of(process), no_excluded_prefixes(process)}) {
   listen(kManagerUrl, manager_.services());
   listen("tcp://" + address + ":5001", manager_.services());
 }
@@ -286,7 +295,7 @@ mesh::ClientParts client_parts(Process& process, rpc::Transport& transport, mesh
                                base::Duration heal_interval) {
   mesh::HealOptions heal;
   heal.interval = heal_interval;
-  return {process, process.random(), transport, liveness, pod.name, kManagerUrl, pod.netns, info_of(process), heal, {}};
+  return {process, process.random(), transport, liveness, pod.name, kManagerUrl, pod.netns, info_of(process), heal, {}, {}};
 }
 
 }  // namespace
