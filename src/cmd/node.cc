@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <filesystem>
 #include <map>
 #include <ranges>
@@ -24,13 +25,14 @@ using Variables = std::map<std::string, std::string>;
 constexpr std::string_view kFolder = "/var/lib/networkservicemesh";
 constexpr std::string_view kOwnRegistry = "tcp://127.0.0.1:5002";
 constexpr lab::seconds kGrace{10};
+constexpr std::chrono::seconds kLeastLife{3};  // a role that ends sooner will not do better the next time
 
 constexpr const char* kTable =
     "Starts a manager and a forwarder; and a registry, unless NSM_REGISTRY_URL names one.\n"
     "Variables are handed to all of them; what they default to here:\n"
     "  NSM_NAME          the host's name; each role puts its own in front\n"
     "  NSM_LISTEN_ON     unix:///var/lib/networkservicemesh/nsm.io.sock,tcp://:5001 (the manager's)\n"
-    "  NSM_REGISTRY_URL  unset: a registry of its own on tcp://127.0.0.1:5002, in memory\n"
+    "  NSM_REGISTRY_URL  unset: a registry of its own on tcp://127.0.0.1:5002\n"
     "  NSM_CONNECT_TO    the first of NSM_LISTEN_ON (the forwarder's)\n";
 
 // Ours, as the roles may be meant by them.
@@ -69,7 +71,7 @@ std::vector<lab::ProcessSpec> roles() {
   const bool own_registry = !given.contains("NSM_REGISTRY_URL");
   if (own_registry) {
     wanted.push_back(spec("registry", "registry",
-                          {{"NSM_LISTEN_ON", std::string(kOwnRegistry)}, {"PATCHBAY_REGISTRY_STORE", "memory"}}));
+                          {{"NSM_LISTEN_ON", std::string(kOwnRegistry)}}));
   }
   wanted.push_back(spec(
       "manager", "nsmgr",
@@ -80,25 +82,45 @@ std::vector<lab::ProcessSpec> roles() {
   return wanted;
 }
 
+struct Role {
+  lab::Process process;
+  std::chrono::steady_clock::time_point started;
+};
+
+// A role that worked for a while and ended is started again: its peers find it as they left it. One that ends at once
+// would only end again. Returns why the node has to end; empty if it goes on.
+std::string restart_if_ended(Role& role, const lab::ProcessSpec& spec) {
+  if (role.process.running()) return {};
+  const std::string how = fmt::format("the {} ended with {}", role.process.name(), role.process.state());
+  const auto now = std::chrono::steady_clock::now();
+  if (now - role.started < kLeastLife) return how;
+  fmt::print(stderr, "patchbay node: {}; starting it again\n", how);
+  auto process = lab::Process::start(spec);
+  if (!process) return process.error().message();
+  role = Role{std::move(*process), now};
+  return {};
+}
+
 int run_node() {
   lab::catch_stop_signals();
-  std::vector<lab::Process> running;
+  const auto specs = roles();
+  std::vector<Role> running;
   std::string ended;
-  for (const auto& spec : roles()) {
+  for (const auto& spec : specs) {
     auto process = lab::Process::start(spec);
     if (!process) {
       ended = process.error().message();
       break;
     }
-    running.push_back(std::move(*process));
+    running.push_back({std::move(*process), std::chrono::steady_clock::now()});
   }
   while (ended.empty() && !lab::stop_requested()) {
-    lab::pause_until(lab::in(lab::seconds(1)), lab::milliseconds(100));
-    for (auto& process : running) {
-      if (!process.running()) ended = fmt::format("the {} ended with {}", process.name(), process.state());
+    lab::pause_until(lab::in(lab::milliseconds(200)), lab::milliseconds(100));
+    for (std::size_t i = 0; ended.empty() && !lab::stop_requested() && i < running.size(); ++i) {
+      ended = restart_if_ended(running[i], specs[i]);
     }
   }
-  for (auto& process : running | std::views::reverse) process.stop(kGrace);
+  for (auto& role : running | std::views::reverse) role.process.stop(kGrace);
   if (ended.empty() || lab::stop_requested()) return 0;
   fmt::print(stderr, "patchbay node: {}\n", ended);
   return 1;

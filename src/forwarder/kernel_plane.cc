@@ -146,6 +146,7 @@ Result<void> KernelPlane::unplug_now(const std::string& id) {
 
 Result<std::vector<std::string>> KernelPlane::plugged_now() {
   const auto everywhere = kernel::reachable(namespaces_);
+  kernel::sweep(everywhere, graveyard_);
   auto marked = kernel::list_marked(everywhere);
   if (!marked) return std::unexpected(marked.error());
   std::vector<std::string> ids;
