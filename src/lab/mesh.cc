@@ -142,7 +142,9 @@ Result<Process> Mesh::start(ProcessSpec spec) {
 Result<void> Mesh::wait_for_port(Process& process, std::uint16_t port) {
   const Deadline deadline = in(kStartDeadline);
   while (!listens(process.pid(), port)) {
-    if (!process.running() || !pause_until(deadline, milliseconds(10))) {
+    const bool may_come = process.running() && pause_until(deadline, milliseconds(10));
+    if (stop_requested()) return fail(Code::cancelled, "stopped while {} was starting", process.name());
+    if (!may_come) {
       return std::unexpected(with_log({Code::unavailable, fmt::format("{} does not listen on TCP port {}: {}",
                                                                       process.name(), port, process.state())},
                                       process));
@@ -155,7 +157,9 @@ Result<void> Mesh::wait_for_socket(Process& process, const fs::path& socket) {
   const Deadline deadline = in(kStartDeadline);
   std::error_code error;
   while (!fs::is_socket(socket, error)) {
-    if (!process.running() || !pause_until(deadline, milliseconds(10))) {
+    const bool may_come = process.running() && pause_until(deadline, milliseconds(10));
+    if (stop_requested()) return fail(Code::cancelled, "stopped while {} was starting", process.name());
+    if (!may_come) {
       return std::unexpected(with_log({Code::unavailable, fmt::format("{} does not listen on {}: {}", process.name(),
                                                                       socket.string(), process.state())},
                                       process));

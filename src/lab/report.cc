@@ -11,7 +11,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::size_t kBoxWidth = 30;
+constexpr std::size_t kBoxWidth = 36;
 
 bool all_passed(const std::vector<Check>& checks) { return std::ranges::all_of(checks, &Check::passed); }
 
