@@ -72,8 +72,8 @@ auto RecordIndex<Kind>::matching(const Record& query) const -> std::vector<Share
   return all;
 }
 
-// All watches of one registry, shared with their streams. Those on one name are kept by that name, since most are: every
-// endpoint watches itself.
+// All watches of one registry, shared with their streams. Those on one name are kept by that name, since most are:
+// every endpoint watches itself.
 template <typename Kind>
 class Watches {
  public:
@@ -216,7 +216,8 @@ Task<Result<void>> MemoryRegistry<Kind>::withdraw(mesh::RegistryCall&, Record re
 template <typename Kind>
 auto MemoryRegistry<Kind>::find(mesh::RegistryCall& call, Query query) -> Task<Result<Stream>> {
   auto watch = query.watch() ? watches_->add(scheduler_, Kind::record(query)) : nullptr;
-  co_return std::make_unique<StoredStream<Kind>>(index_.matching(Kind::record(query)), watches_, std::move(watch), call.stop);
+  co_return std::make_unique<StoredStream<Kind>>(index_.matching(Kind::record(query)), watches_, std::move(watch),
+                                                 call.stop);
 }
 
 template <typename Kind>

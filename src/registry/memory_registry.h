@@ -2,8 +2,8 @@
 // A registry in memory: records by name, and the watches on them. What every store answers finds from.
 //
 // A find gets all records that match, ordered by name; with watch, then every change to one that matches: registered,
-// refreshed (the record again), unregistered (the last record, deleted). Every watch has a queue of its own: a watcher that
-// lags kMaxBacklog changes behind is told so and has to watch anew, instead of holding the registry's memory.
+// refreshed (the record again), unregistered (the last record, deleted). Every watch has a queue of its own: a watcher
+// that lags kMaxBacklog changes behind is told so and has to watch anew, instead of holding the registry's memory.
 //
 // Single-threaded. Streams may outlive the registry; their watches then end as unavailable.
 #pragma once

@@ -13,7 +13,8 @@ using base::Result;
 
 namespace {
 
-constexpr int kApplicationId = 0x50624367;  // "PbCg": says whose file it is (https://www.sqlite.org/pragma.html#pragma_application_id)
+constexpr int kApplicationId =
+    0x50624367;  // "PbCg": says whose file it is (https://www.sqlite.org/pragma.html#pragma_application_id)
 constexpr int kSchema = 1;
 constexpr int kBusyTimeoutMs = 1000;  // a predecessor may be on its way out
 
@@ -27,7 +28,8 @@ struct Statement {
 std::string blob(sqlite3_stmt* statement, int column) {
   const void* bytes = sqlite3_column_blob(statement, column);
   const int size = sqlite3_column_bytes(statement, column);
-  return bytes == nullptr ? std::string() : std::string(static_cast<const char*>(bytes), static_cast<std::size_t>(size));
+  return bytes == nullptr ? std::string()
+                          : std::string(static_cast<const char*>(bytes), static_cast<std::size_t>(size));
 }
 
 }  // namespace
@@ -36,14 +38,17 @@ Result<std::unique_ptr<RegistryFile>> RegistryFile::open(const std::string& path
   std::error_code error;
   const auto folder = std::filesystem::path(path).parent_path();
   if (!folder.empty() && !std::filesystem::create_directories(folder, error) && error) {
-    return fail(Code::failed_precondition, "registry file {}: its folder cannot be made ({}): choose another with PATCHBAY_REGISTRY_FILE",
-                path, error.message());
+    return fail(Code::failed_precondition,
+                "registry file {}: its folder cannot be made ({}): choose another with PATCHBAY_REGISTRY_FILE", path,
+                error.message());
   }
   sqlite3* database = nullptr;
   const int opened = sqlite3_open_v2(path.c_str(), &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
   std::unique_ptr<RegistryFile> file(new RegistryFile(path, database));
   if (opened != SQLITE_OK) {
-    return fail(Code::failed_precondition, "registry file {} cannot be opened ({}): make it readable and writable, or choose another with PATCHBAY_REGISTRY_FILE",
+    return fail(Code::failed_precondition,
+                "registry file {} cannot be opened ({}): make it readable and writable, or choose another with "
+                "PATCHBAY_REGISTRY_FILE",
                 path, database == nullptr ? "no memory" : sqlite3_errmsg(database));
   }
   sqlite3_extended_result_codes(database, 1);
@@ -56,7 +61,8 @@ RegistryFile::~RegistryFile() { sqlite3_close(database_); }
 
 base::Error RegistryFile::damaged(std::string_view detail) const {
   return {Code::data_loss,
-          fmt::format("registry file {} is damaged ({}): move it away to start empty, endpoints will register again", path_, detail)};
+          fmt::format("registry file {} is damaged ({}): move it away to start empty, endpoints will register again",
+                      path_, detail)};
 }
 
 std::unexpected<base::Error> RegistryFile::failure(std::string_view doing) {
@@ -68,12 +74,14 @@ std::unexpected<base::Error> RegistryFile::failure(std::string_view doing) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return fail(Code::failed_precondition,
-                  "registry file {} is in use by another process: one registry a file; stop the other one, or choose another file with PATCHBAY_REGISTRY_FILE",
+                  "registry file {} is in use by another process: one registry a file; stop the other one, or choose "
+                  "another file with PATCHBAY_REGISTRY_FILE",
                   path_);
     case SQLITE_FULL:
       return fail(Code::resource_exhausted, "registry file {}: no room for {}: make room on its disk", path_, doing);
     default:
-      return fail(Code::internal, "registry file {}: {} failed ({}): check its disk and permissions", path_, doing, detail);
+      return fail(Code::internal, "registry file {}: {} failed ({}): check its disk and permissions", path_, doing,
+                  detail);
   }
 }
 
@@ -84,7 +92,8 @@ Result<void> RegistryFile::run(const std::string& statement) {
 
 Result<std::string> RegistryFile::ask(const std::string& question) {
   Statement statement;
-  if (sqlite3_prepare_v2(database_, question.c_str(), -1, &statement.handle, nullptr) != SQLITE_OK) return failure(question);
+  if (sqlite3_prepare_v2(database_, question.c_str(), -1, &statement.handle, nullptr) != SQLITE_OK)
+    return failure(question);
   if (sqlite3_step(statement.handle) != SQLITE_ROW) return failure(question);
   return blob(statement.handle, 0);
 }
@@ -106,17 +115,20 @@ Result<void> RegistryFile::prepare() {
     if (!*answer) return std::unexpected(answer->error());
   }
   if (*owner == "0" && *tables == "0") {
-    return run(fmt::format("BEGIN; CREATE TABLE services(name TEXT PRIMARY KEY NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;"
-                           "CREATE TABLE endpoints(name TEXT PRIMARY KEY NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;"
-                           "PRAGMA application_id={}; PRAGMA user_version={}; COMMIT",
-                           kApplicationId, kSchema));
+    return run(
+        fmt::format("BEGIN; CREATE TABLE services(name TEXT PRIMARY KEY NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;"
+                    "CREATE TABLE endpoints(name TEXT PRIMARY KEY NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;"
+                    "PRAGMA application_id={}; PRAGMA user_version={}; COMMIT",
+                    kApplicationId, kSchema));
   }
   if (*owner != std::to_string(kApplicationId)) {
-    return fail(Code::failed_precondition, "{} is a database, but not a registry's: choose another file with PATCHBAY_REGISTRY_FILE", path_);
+    return fail(Code::failed_precondition,
+                "{} is a database, but not a registry's: choose another file with PATCHBAY_REGISTRY_FILE", path_);
   }
   if (*schema != std::to_string(kSchema)) {
     return fail(Code::failed_precondition,
-                "registry file {} has layout {}, this version reads {}: run the version that wrote it, or move the file away to start empty",
+                "registry file {} has layout {}, this version reads {}: run the version that wrote it, or move the "
+                "file away to start empty",
                 path_, *schema, kSchema);
   }
   return {};
@@ -142,14 +154,17 @@ Result<void> RegistryFile::load(Table table, const std::function<Result<void>(st
 }
 
 Result<void> RegistryFile::apply_one(const Change& change) {
-  const std::string text =
-      change.record ? fmt::format("INSERT INTO {} VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET record=?2", table_name(change.table))
-                    : fmt::format("DELETE FROM {} WHERE name=?1", table_name(change.table));
+  const std::string text = change.record
+                               ? fmt::format("INSERT INTO {} VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET record=?2",
+                                             table_name(change.table))
+                               : fmt::format("DELETE FROM {} WHERE name=?1", table_name(change.table));
   Statement statement;
-  if (sqlite3_prepare_v2(database_, text.c_str(), -1, &statement.handle, nullptr) != SQLITE_OK) return failure("writing " + change.name);
+  if (sqlite3_prepare_v2(database_, text.c_str(), -1, &statement.handle, nullptr) != SQLITE_OK)
+    return failure("writing " + change.name);
   sqlite3_bind_text(statement.handle, 1, change.name.data(), static_cast<int>(change.name.size()), SQLITE_STATIC);
   if (change.record) {
-    sqlite3_bind_blob(statement.handle, 2, change.record->data(), static_cast<int>(change.record->size()), SQLITE_STATIC);
+    sqlite3_bind_blob(statement.handle, 2, change.record->data(), static_cast<int>(change.record->size()),
+                      SQLITE_STATIC);
   }
   if (sqlite3_step(statement.handle) != SQLITE_DONE) return failure("writing " + change.name);
   return {};

@@ -2,9 +2,9 @@
 // The registry's SQLite file: names and serialised records, one table a kind. Blocking; SqliteRegistry calls it from a
 // thread of its own.
 //
-// A change is on the disk when apply() returns (WAL, synchronous=FULL; https://www.sqlite.org/wal.html): a kill, a crash or
-// a loss of power afterwards loses nothing. One fsync a batch, however many changes are in it. One process a file: it is
-// locked for as long as it is open. A damaged or foreign file is refused, never replaced.
+// A change is on the disk when apply() returns (WAL, synchronous=FULL; https://www.sqlite.org/wal.html): a kill, a
+// crash or a loss of power afterwards loses nothing. One fsync a batch, however many changes are in it. One process a
+// file: it is locked for as long as it is open. A damaged or foreign file is refused, never replaced.
 #pragma once
 
 #include <functional>
@@ -38,7 +38,8 @@ class RegistryFile {
   RegistryFile& operator=(const RegistryFile&) = delete;
 
   // Every row, ordered by name. An error of the callback ends it.
-  base::Result<void> load(Table table, const std::function<base::Result<void>(std::string name, std::string record)>& row);
+  base::Result<void> load(Table table,
+                          const std::function<base::Result<void>(std::string name, std::string record)>& row);
 
   // All or none.
   base::Result<void> apply(const std::vector<Change>& changes);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A registry that survives its process: finds and watches are answered from memory, and a registration is acknowledged,
-// found and told of only when it is in the file. Writing happens on a thread of its own; what arrives while a batch is being
-// written forms the next one, so that a burst of registrations costs few fsyncs.
+// found and told of only when it is in the file. Writing happens on a thread of its own; what arrives while a batch is
+// being written forms the next one, so that a burst of registrations costs few fsyncs.
 #pragma once
 
 #include <memory>

@@ -151,7 +151,8 @@ TEST_F(SqliteRegistryTest, KilledWhileRegisteringItKeepsEveryAcknowledgedRegistr
   }
   ::close(acknowledged[1]);
   std::uint32_t last = 0;
-  for (int i = 0; i < 50; ++i) ASSERT_EQ(::read(acknowledged[0], &last, sizeof last), static_cast<ssize_t>(sizeof last));
+  for (int i = 0; i < 50; ++i)
+    ASSERT_EQ(::read(acknowledged[0], &last, sizeof last), static_cast<ssize_t>(sizeof last));
   ASSERT_EQ(::kill(child, SIGKILL), 0);
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
@@ -222,7 +223,8 @@ TEST_F(SqliteRegistryTest, PagesOverwrittenInTheMiddleAreNoticed) {
   auto context = call();
   {
     auto store = open();
-    for (int i = 0; i < 300; ++i) ASSERT_TRUE(run(loop, store->endpoints().enroll(context, endpoint("e" + std::to_string(i)))));
+    for (int i = 0; i < 300; ++i)
+      ASSERT_TRUE(run(loop, store->endpoints().enroll(context, endpoint("e" + std::to_string(i)))));
   }
   const auto size = std::filesystem::file_size(path);
   ASSERT_GT(size, 16384U);

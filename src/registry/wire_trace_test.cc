@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Registrations as NSM's own components make them, replayed against the chains of ours: which calls a manager makes
-// upstream, in which order, and what is in them. The figures are those of two recorded runs, one node with a manager that
-// has no registry behind it and two nodes with a registry.
+// upstream, in which order, and what is in them. The figures are those of two recorded runs, one node with a manager
+// that has no registry behind it and two nodes with a registry.
 #include <gmock/gmock.h>
 
 #include "fakes/loopback_network.h"
@@ -47,7 +47,9 @@ struct Process {
 
 struct RegistryProcess : Process {
   RegistryProcess(fakes::ManualScheduler& scheduler, fakes::LoopbackNetwork& network)
-      : Process(scheduler, network, "spiffe://test.com/registry"), services(scheduler), endpoints(scheduler),
+      : Process(scheduler, network, "spiffe://test.com/registry"),
+        services(scheduler),
+        endpoints(scheduler),
         chain({scheduler, tokens, services, endpoints}) {
     mesh::serve_registry(methods, scheduler, chain.services());
     mesh::serve_registry(methods, scheduler, chain.endpoints());
@@ -64,8 +66,11 @@ struct ManagerProcess : Process {
   // upstream: a registry's URL, or empty for a registry of its own.
   ManagerProcess(fakes::ManualScheduler& scheduler, fakes::LoopbackNetwork& network, const std::string& upstream,
                  const mesh::Labels& labels = {})
-      : Process(scheduler, network, "spiffe://test.com/nsmgr"), own_services(scheduler), own_endpoints(scheduler),
-        remote_services(*transport, upstream), remote_endpoints(*transport, upstream),
+      : Process(scheduler, network, "spiffe://test.com/nsmgr"),
+        own_services(scheduler),
+        own_endpoints(scheduler),
+        remote_services(*transport, upstream),
+        remote_endpoints(*transport, upstream),
         facade({scheduler, tokens, kPublicUrl, labels,
                 upstream.empty() ? static_cast<mesh::ServiceRegistry&>(own_services) : remote_services,
                 upstream.empty() ? static_cast<mesh::EndpointRegistry&>(own_endpoints) : remote_endpoints}) {
@@ -84,8 +89,10 @@ struct ManagerProcess : Process {
 
 struct EndpointProcess : Process {
   EndpointProcess(fakes::ManualScheduler& scheduler, fakes::LoopbackNetwork& network, mesh::EnrolmentPlan plan)
-      : Process(scheduler, network, "spiffe://test.com/nse"), services(*transport, kManagerSocket),
-        endpoints(*transport, kManagerSocket), enrolment(scheduler, services, endpoints, std::move(plan)) {}
+      : Process(scheduler, network, "spiffe://test.com/nse"),
+        services(*transport, kManagerSocket),
+        endpoints(*transport, kManagerSocket),
+        enrolment(scheduler, services, endpoints, std::move(plan)) {}
   mesh::RegistryRemote<Services> services;
   mesh::RegistryRemote<Endpoints> endpoints;
   mesh::RegistryEnrolment enrolment;

@@ -55,7 +55,7 @@ class FakeRegistry final : public mesh::Registry<Kind> {
 
   std::map<std::string, Record> records;
   std::vector<Record> deleted;
-  std::vector<Record> enrolled;   // as they came
+  std::vector<Record> enrolled;  // as they came
   std::vector<Record> withdrawn;
   std::vector<Query> queries;
   std::vector<mesh::RegistrationPath> paths;

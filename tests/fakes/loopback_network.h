@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Processes in one process: a transport for each, connected through posted functions; no sockets, no bytes lost. Connections
-// can be broken, descriptors travel, streams hold back a writer that is ahead of its reader. Keeps a record of all calls.
+// Processes in one process: a transport for each, connected through posted functions; no sockets, no bytes lost.
+// Connections can be broken, descriptors travel, streams hold back a writer that is ahead of its reader. Keeps a record
+// of all calls.
 //
 //   fakes::LoopbackNetwork network(scheduler);
 //   auto manager = network.process();
@@ -79,7 +80,9 @@ class LoopbackNetwork {
 
   struct Connection {
     Connection(base::Scheduler& scheduler, std::string u, std::uint64_t id)
-        : url(std::move(u)), client(std::make_shared<Link>(scheduler, id)), server(std::make_shared<Link>(scheduler, id + 1)) {}
+        : url(std::move(u)),
+          client(std::make_shared<Link>(scheduler, id)),
+          server(std::make_shared<Link>(scheduler, id + 1)) {}
     std::string url;
     std::shared_ptr<Link> client;
     std::shared_ptr<Link> server;
@@ -175,7 +178,8 @@ class LoopbackNetwork {
     Channel(std::shared_ptr<State> state, std::string url, rpc::CallCredentials* credentials)
         : state_(std::move(state)), url_(std::move(url)), credentials_(credentials) {}
 
-    base::Task<base::Result<rpc::Reply>> unary(std::string method, rpc::Bytes request, rpc::CallOptions options) override {
+    base::Task<base::Result<rpc::Reply>> unary(std::string method, rpc::Bytes request,
+                                               rpc::CallOptions options) override {
       auto exchange = begin(std::move(method), std::move(request), std::move(options));
       if (!exchange) co_return std::unexpected(exchange.error());
       co_return co_await (*exchange)->ended;
@@ -203,7 +207,8 @@ class LoopbackNetwork {
       const auto end = [weak](base::Code code, const char* message) {
         if (auto strong = weak.lock()) strong->end({code, message});
       };
-      exchange->on_break = connection_->stop.token().on_stop([end] { end(base::Code::unavailable, "the connection broke"); });
+      exchange->on_break =
+          connection_->stop.token().on_stop([end] { end(base::Code::unavailable, "the connection broke"); });
       exchange->on_shutdown =
           listening->second->stop.token().on_stop([end] { end(base::Code::unavailable, "the server goes away"); });
       exchange->on_cancel = options.stop.on_stop([end] { end(base::Code::cancelled, "the call was cancelled"); });
@@ -218,9 +223,10 @@ class LoopbackNetwork {
       exchange->call.stop = exchange->stop.token();
       exchange->call.link = connection_->server;
       connection_->server->receive(options.descriptors);
-      state_->scheduler.post([state = state_, server = listening->second, exchange, body = std::move(request)]() mutable {
-        base::spawn_detached(serve(std::move(state), std::move(server), std::move(exchange), std::move(body)));
-      });
+      state_->scheduler.post(
+          [state = state_, server = listening->second, exchange, body = std::move(request)]() mutable {
+            base::spawn_detached(serve(std::move(state), std::move(server), std::move(exchange), std::move(body)));
+          });
       return exchange;
     }
 
@@ -278,7 +284,8 @@ class LoopbackNetwork {
 
    private:
     void close() {
-      if (const auto mine = state_->listeners.find(url_); mine != state_->listeners.end() && mine->second == listening_) {
+      if (const auto mine = state_->listeners.find(url_);
+          mine != state_->listeners.end() && mine->second == listening_) {
         state_->listeners.erase(mine);
       }
       listening_->stop.request_stop();
@@ -292,13 +299,15 @@ class LoopbackNetwork {
    public:
     Transport(std::shared_ptr<State> state, rpc::CallCredentials* credentials)
         : state_(std::move(state)), credentials_(credentials) {}
-    base::Result<std::shared_ptr<rpc::Channel>> channel(const std::string& url, std::optional<rpc::Descriptor>) override {
+    base::Result<std::shared_ptr<rpc::Channel>> channel(const std::string& url,
+                                                        std::optional<rpc::Descriptor>) override {
       auto& known = channels_[url];
       auto channel = known.lock();
       if (!channel) known = channel = std::make_shared<Channel>(state_, url, credentials_);
       return channel;
     }
-    base::Result<std::unique_ptr<rpc::Listener>> listen(const std::string& url, const rpc::Services& services) override {
+    base::Result<std::unique_ptr<rpc::Listener>> listen(const std::string& url,
+                                                        const rpc::Services& services) override {
       if (state_->listeners.contains(url)) return base::fail(base::Code::already_exists, "{} is taken", url);
       return std::make_unique<Listener>(state_, url, services);
     }
