@@ -152,7 +152,11 @@ Task<Result<void>> Begin::close(Call& call, Connection connection) {
   auto entry = found->second;
   auto lock = co_await entry->mutex.lock(context.deadline, context.stop);
   if (!lock) co_return std::unexpected(lock.error().wrap("waiting for an earlier call about connection " + connection.id()));
-  if (entry->gone || !entry->established) co_return Result<void>();
+  if (entry->gone) co_return Result<void>();
+  if (!entry->established) {  // closed to be selected anew, which failed: whoever heals it must stop
+    forget(entry);
+    co_return Result<void>();
+  }
   // The path's tokens are the only news a Close brings.
   if (connection.path().path_segments_size() > 0) *entry->last_connection.mutable_path() = connection.path();
   auto closed = co_await run_close(entry, context);
