@@ -68,8 +68,8 @@ Task<bool> connect(const ClientOptions& options, Process& process, mesh::Client&
     const auto start = process.loop.now();
     auto connection = co_await client.connect(url, index, options.request_timeout, stop);
     if (connection) {
-      base::log::info("connected to {} in {:.1f} ms: {}", url.service, milliseconds_since(process, start),
-                      connection->ShortDebugString());
+      base::log::info("connected to {} in {:.1f} ms: {} at endpoint {}", url.service, milliseconds_since(process, start),
+                      connection->id(), connection->network_service_endpoint_name());
       events.connected(*connection, milliseconds_since(process, start));
       co_return true;
     }
@@ -87,6 +87,13 @@ Task<bool> connect(const ClientOptions& options, Process& process, mesh::Client&
 Task<int> client(const ClientOptions& options, Mode mode, Process& process, base::StopToken stop) {
   const auto environment = base::process_environment();
   const EventLines events(environment);
+  for (const auto& url : options.network_services) {
+    if (url.mechanism == mesh::kKernel) continue;
+    co_return failed({base::Code::invalid_argument,
+                      fmt::format("NSM_NETWORK_SERVICES asks for service {} by mechanism {}, which this client has not: write "
+                                  "kernel://{}",
+                                  url.service, url.mechanism, url.service)});
+  }
   auto network_namespace = rpc::Descriptor::open("/proc/self/ns/net");
   if (!network_namespace) co_return failed(network_namespace.error());
   KernelLiveness liveness(process.loop, *network_namespace);

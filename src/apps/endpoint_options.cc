@@ -73,7 +73,7 @@ std::vector<base::Option> endpoint_option_table(EndpointOptions& options) {
       option("NSM_REGISTER_SERVICE", &options.register_service, "true", "register the network services too"),
       option("NSM_UNREGISTER_ITSELF", &options.unregister_itself, "false", "unregister the endpoint when it stops"),
       option("NSM_PBR_CONFIG_PATH", &options.policy_routes_path, "/etc/policy-based-routing/config.yaml",
-             "YAML file of policy routes for the clients"),
+             "taken for compatibility; this endpoint gives no policy routes yet"),
       option("NSM_LOG_LEVEL", &options.log_level, "INFO", "TRACE, DEBUG, INFO, WARN, ERROR or FATAL"),
   };
 }

@@ -22,7 +22,8 @@ using base::Task;
 
 namespace {
 
-// The socket lives in a directory of its own; the manager gets it as a file, so nobody needs to see the path.
+// Where the socket is made. The manager gets it as a file, so its path goes again as soon as it is open: nothing is left
+// behind, however the process ends.
 class SocketDirectory {
  public:
   static Result<SocketDirectory> make() {
@@ -33,9 +34,11 @@ class SocketDirectory {
   }
   SocketDirectory(SocketDirectory&& other) noexcept : path_(std::exchange(other.path_, {})) {}
   SocketDirectory& operator=(SocketDirectory&&) = delete;
-  ~SocketDirectory() {
+  ~SocketDirectory() { remove(); }
+  void remove() {
     std::error_code ignored;
     if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+    path_.clear();
   }
   std::string url() const { return "unix://" + path_ + "/listen.on"; }
 
@@ -91,6 +94,7 @@ Task<int> icmp_responder(const EndpointOptions& options, Process& process, base:
   mesh::RegistryRemote<mesh::Endpoints> endpoints(process.transport, options.connect_to);
   mesh::EnrolmentPlan plan = plan_of(options);
   if (auto advertised = advertise(*listeners, options.connect_to, plan); !advertised) co_return failed(advertised.error());
+  if (plan.socket) directory->remove();
   mesh::RegistryEnrolment enrolment(process.loop, services, endpoints, std::move(plan));
   base::TaskScope registering(process.loop);
   registering.spawn(register_with(enrolment, options.connect_to));

@@ -19,9 +19,17 @@ namespace apps {
 using base::Result;
 using base::Task;
 
+Result<std::string> parse_process_name(std::string_view text) {
+  if (text.empty() || text.find_first_of(": /\t\n") != std::string_view::npos) {
+    return base::fail(base::Code::invalid_argument, "a name is needed, without ':', '/' and blanks: write for example node-1");
+  }
+  return std::string(text);
+}
+
 std::vector<base::Option> common_options(CommonOptions& options, std::string default_name) {
   return {
-      base::option("NSM_NAME", &options.name, std::move(default_name), "name of this process on every path; unique among its neighbours"),
+      base::parsed_option("NSM_NAME", &options.name, "text", &parse_process_name, std::move(default_name),
+                          "name of this process on every path; unique in the mesh"),
       base::option("NSM_LOG_LEVEL", &options.log_level, "INFO", "trace, debug, info, warning, error, fatal or panic"),
       base::option("NSM_MAX_TOKEN_LIFETIME", &options.max_token_lifetime, "10m",
                    "how long path tokens live; connections refresh after a fifth of it"),
@@ -77,16 +85,22 @@ int failed(const base::Error& error) {
   return kFailure;
 }
 
+namespace {
+
+std::unexpected<base::Error> nothing_to_listen_on() {
+  return base::fail(base::Code::invalid_argument,
+                    "NSM_LISTEN_ON is empty: give at least one URL, unix:///path/to/socket or tcp://address:port");
+}
+
+}  // namespace
+
 Result<std::vector<std::unique_ptr<rpc::Listener>>> listen_on(rpc::Transport& transport, const std::vector<std::string>& urls,
                                                               const rpc::Services& services) {
-  if (urls.empty()) {
-    return base::fail(base::Code::invalid_argument,
-                      "NSM_LISTEN_ON is empty: give at least one URL, unix:///path/to/socket or tcp://address:port");
-  }
+  if (urls.empty()) return nothing_to_listen_on();
   std::vector<std::unique_ptr<rpc::Listener>> listeners;
   for (const std::string& url : urls) {
     auto listener = transport.listen(url, services);
-    if (!listener) return std::unexpected(listener.error().wrap("cannot listen on " + url));
+    if (!listener) return std::unexpected(listener.error());
     base::log::info("listening on {}", (*listener)->url());
     listeners.push_back(std::move(*listener));
   }
@@ -125,6 +139,7 @@ std::optional<std::string> first_global_address() {
 }  // namespace
 
 Result<std::string> public_url(const std::vector<std::string>& listening) {
+  if (listening.empty()) return nothing_to_listen_on();
   for (const std::string& text : listening) {
     auto url = rpc::parse_url(text);
     if (!url) return std::unexpected(url.error());

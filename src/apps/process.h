@@ -27,6 +27,9 @@ struct CommonOptions {
   base::log::Level log_level = base::log::Level::info;
   base::Duration max_token_lifetime{};
 };
+// What names this process on paths and, for a forwarder, on its marks.
+base::Result<std::string> parse_process_name(std::string_view text);
+
 std::vector<base::Option> common_options(CommonOptions& options, std::string default_name);
 
 class Process {

@@ -118,7 +118,7 @@ int run_registry(const base::Environment& environment) {
   log::set_name("registry");
   RegistryConfig config;
   const auto options = registry_options(config);
-  log::info("options:\n{}", base::usage_table(options));
+  log::debug("options:\n{}", base::usage_table(options));
   if (auto read = base::read_environment(options, environment); !read) {
     log::error("the registry cannot start: {}", read.error().message());
     return 1;

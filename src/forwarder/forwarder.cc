@@ -8,6 +8,7 @@
 #include "mesh/elements/descriptors/descriptors.h"
 #include "mesh/elements/discover/discover.h"
 #include "mesh/elements/mechanisms/mechanisms.h"
+#include "mesh/elements/mtu/mtu.h"
 #include "mesh/elements/path/path.h"
 #include "mesh/elements/path_token/path_token.h"
 #include "mesh/elements/timeout/timeout.h"
@@ -36,6 +37,7 @@ Forwarder::Forwarder(const ForwarderParts& parts)
   chain.add("trim_path", std::make_shared<mesh::TrimPath>());
   chain.add("descriptors", std::make_shared<mesh::Descriptors>());
   chain.add("discover", std::make_shared<mesh::Discover>(parts.services, parts.endpoints));
+  chain.add("mtu", std::make_shared<mesh::Mtu>());
   chain.add("mechanisms", std::make_shared<mesh::Mechanisms>(std::move(mechanisms)));
   chain.add("crossing", std::make_shared<Crossing>(parts.plane, parts.crossing));
   chain.add("connect", std::make_shared<mesh::Connect>(parts.transport));

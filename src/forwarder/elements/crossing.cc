@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "forwarder/elements/vxlan_mechanism.h"
 #include "mesh/elements/descriptors/held_descriptors.h"
+#include "mesh/elements/mtu/mtu.h"
 
 namespace forwarder {
 
@@ -17,8 +18,6 @@ using mesh::Connection;
 using mesh::Mechanism;
 
 namespace {
-
-constexpr std::uint32_t kLocalMtu = 9000;  // where nothing on the path is smaller
 
 struct Crossed {
   std::optional<Mechanism> client;  // shared with the next hop
@@ -120,13 +119,12 @@ Task<Result<Connection>> Crossing::request(mesh::Call& call, mesh::NetworkServic
     connection.clear_mechanism();
   }
   auto& context = *connection.mutable_context();
-  std::uint32_t limit = kLocalMtu;
-  if (!hop.local()) limit = vxlan_mtu(options_.underlay);
-  context.set_mtu(context.mtu() == 0 ? limit : std::min(context.mtu(), limit));
+  const std::uint32_t limit = hop.local() ? mesh::kDefaultMtu : vxlan_mtu(options_.underlay);
+  context.set_mtu(mesh::lower_mtu(context.mtu(), limit));
 
   auto answered = co_await call.next(std::move(request));
   if (!answered) co_return answered;
-  if (answered->context().mtu() == 0 || answered->context().mtu() > limit) answered->mutable_context()->set_mtu(limit);
+  answered->mutable_context()->set_mtu(mesh::lower_mtu(answered->context().mtu(), limit));
 
   auto wire = wire_of(call, *answered, server);
   Result<void> plugged;

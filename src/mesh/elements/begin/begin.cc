@@ -28,6 +28,7 @@ struct Begin::Entry {
   NetworkServiceRequest last_request;
   Connection last_connection;  // as the elements below left it
   Connection returned;         // as the caller saw it
+  connectioncontext::ConnectionContext asked_context;  // that the caller itself asked for, before any endpoint answered
   base::Duration allowance{};  // what the last call from outside had to spend
   const Chain* chain = nullptr;
   std::size_t below = 0;  // where the elements below this one start
@@ -130,6 +131,10 @@ Task<Result<Connection>> Begin::run(std::shared_ptr<Entry> entry, CallContext& c
   }
   connection->set_state(connection::UP);
   entry->established = true;
+  // A client that takes over an earlier life's connection brings the whole path, and a context that is an answer already.
+  if (!context.established && kept.connection().path().path_segments_size() <= 1) {
+    entry->asked_context = kept.connection().context();
+  }
   entry->last_request = std::move(kept);
   entry->last_connection = *connection;
   entry->returned = *connection;
@@ -184,6 +189,8 @@ Task<Result<Connection>> Begin::request_again(std::shared_ptr<Entry> entry, Rese
     connection.clear_mechanism();
     connection.clear_network_service_endpoint_name();
     connection.set_state(connection::RESELECT_REQUESTED);
+    // What the last endpoint gave is the last endpoint's: the next one would find its addresses taken for the client's.
+    *connection.mutable_context() = entry->asked_context;
   }
   CallContext context(scheduler_, base::saturating_add(scheduler_.now(), entry->allowance), std::move(stop));
   context.state = entry->state;
