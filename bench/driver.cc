@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The measuring side of bench/run: a real client that times its connects, or the kernel plane alone. Runs inside the
 // client's network namespace and talks to the script by lines: prints {"event":"ready"} once warm, starts at a line on
-// standard input, prints one line of results, and, if it holds connections, closes them at the next line or end of input.
-// Exit codes: 0 success, 1 failure (said on standard error), 2 usage.
+// standard input, prints one line of results, and, if it holds connections, closes them at the next line or end of
+// input. Exit codes: 0 success, 1 failure (said on standard error), 2 usage.
 #include <fmt/format.h>
 #include <sys/resource.h>
 
@@ -44,7 +44,9 @@ double milliseconds(base::Duration duration) { return std::chrono::duration<doub
 double cpu_milliseconds() {
   rusage used{};
   ::getrusage(RUSAGE_SELF, &used);
-  const auto of = [](const timeval& time) { return 1000.0 * static_cast<double>(time.tv_sec) + 0.001 * static_cast<double>(time.tv_usec); };
+  const auto of = [](const timeval& time) {
+    return 1000.0 * static_cast<double>(time.tv_sec) + 0.001 * static_cast<double>(time.tv_usec);
+  };
   return of(used.ru_utime) + of(used.ru_stime);
 }
 
@@ -86,8 +88,9 @@ struct Times {
     if (failed++ == 0) first_failure = error.message();
   }
   json report(base::Duration took, double cpu) const {
-    return {{"event", "result"},           {"connect_ms", connect},         {"close_ms", close}, {"failed", failed},
-            {"failure", first_failure},    {"seconds", milliseconds(took) / 1000}, {"cpu_ms", cpu}};
+    return {{"event", "result"}, {"connect_ms", connect},    {"close_ms", close},
+            {"failed", failed},  {"failure", first_failure}, {"seconds", milliseconds(took) / 1000},
+            {"cpu_ms", cpu}};
   }
 };
 
@@ -122,7 +125,8 @@ struct TimedClient {
   mesh::Client client;
 };
 
-Task<void> one_connect(const Options& options, apps::Process& process, TimedClient& timed, std::size_t index, Times& times) {
+Task<void> one_connect(const Options& options, apps::Process& process, TimedClient& timed, std::size_t index,
+                       Times& times) {
   const mesh::NetworkServiceUrl url = wanted(options, index);
   const auto start = process.loop.now();
   auto connection = co_await timed.client.connect(url, index, kTimeout, {});
@@ -188,7 +192,8 @@ Task<int> burst(const Options& options, apps::Process& process, rpc::Descriptor 
 
   const auto closing = process.loop.now();
   co_await timed.client.close_all(kTimeout);
-  print({{"event", "closed"}, {"seconds", milliseconds(process.loop.now() - closing) / 1000}, {"healed", timed.healed}});
+  print(
+      {{"event", "closed"}, {"seconds", milliseconds(process.loop.now() - closing) / 1000}, {"healed", timed.healed}});
   co_await timed.client.finish();
   co_return apps::kSuccess;
 }
@@ -208,7 +213,8 @@ Task<int> plane_alone(const Options& options, apps::Process& process) {
   const auto start = process.loop.now();
   const double cpu = cpu_milliseconds();
   for (std::size_t i = 0; i < options.count; ++i) {
-    forwarder::WireSpec wire(fmt::format("plane-{}", i), forwarder::KernelEnd(*a, "alone-0"), forwarder::KernelEnd(*b, "alone-1"));
+    forwarder::WireSpec wire(fmt::format("plane-{}", i), forwarder::KernelEnd(*a, "alone-0"),
+                             forwarder::KernelEnd(*b, "alone-1"));
     wire.payload = std::string(mesh::kPayloadEthernet);
     wire.context.set_mtu(9000);
     auto& ip = *wire.context.mutable_ip_context();

@@ -14,6 +14,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -129,7 +130,9 @@ class World:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind=None, *_):
+        if kind and issubclass(kind, (Trouble, subprocess.SubprocessError)):
+            self.tell_of_the_dead()
         handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         for process in reversed(self.processes):
             process.stop()
@@ -138,6 +141,12 @@ class World:
         shutil.rmtree(self.directory, ignore_errors=True)
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+    def tell_of_the_dead(self):
+        for process in self.processes:
+            if process.child.poll() not in (None, 0):
+                print(f"bench: {process.name} had ended with status {process.child.returncode}; its log ends with\n"
+                      + process.logged()[-2000:], file=sys.stderr)
 
     def full(self, name):
         return self.tag + name

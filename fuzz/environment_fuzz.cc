@@ -53,10 +53,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size == 0) return 0;
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   switch (data[0] % 4) {
-    case 0: try_duration(text); break;
-    case 1: try_signed(text); break;
-    case 2: try_list(text); break;
-    default: try_options(text); break;
+    case 0:
+      try_duration(text);
+      break;
+    case 1:
+      try_signed(text);
+      break;
+    case 2:
+      try_list(text);
+      break;
+    default:
+      try_options(text);
+      break;
   }
   return 0;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The annotation's grammar: whatever is accepted names a mechanism, a service, and an interface that Linux takes; and the
-// groups of prefixes, which share the way such values reach us.
+// The annotation's grammar: whatever is accepted names a mechanism, a service, and an interface that Linux takes; and
+// the groups of prefixes, which share the way such values reach us.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>

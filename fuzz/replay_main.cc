@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stands in for libFuzzer where it is not built in: runs a fuzz target over the corpus folders named on the command line.
-// Each input is run as it is, cut short at every length, and with random bytes changed (fixed seed, so a failure repeats).
-// Passes when the target returns every time; a crash, an assertion or a sanitizer ends the process.
+// Stands in for libFuzzer where it is not built in: runs a fuzz target over the corpus folders named on the command
+// line. Each input is run as it is, cut short at every length, and with random bytes changed (fixed seed, so a failure
+// repeats). Passes when the target returns every time; a crash, an assertion or a sanitizer ends the process.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>

@@ -6,8 +6,8 @@
 
 namespace apps {
 
-base::Result<void> advertise(const std::vector<std::unique_ptr<rpc::Listener>>& listeners, const std::string& manager_url,
-                             mesh::EnrolmentPlan& plan) {
+base::Result<void> advertise(const std::vector<std::unique_ptr<rpc::Listener>>& listeners,
+                             const std::string& manager_url, mesh::EnrolmentPlan& plan) {
   const auto manager = rpc::parse_url(manager_url);
   if (!manager) return std::unexpected(manager.error().wrap("NSM_CONNECT_TO"));
   std::string tcp;
@@ -24,10 +24,11 @@ base::Result<void> advertise(const std::vector<std::unique_ptr<rpc::Listener>>& 
     if (url->scheme == rpc::UrlScheme::tcp && tcp.empty()) tcp = listener->url();
   }
   if (tcp.empty()) {
-    return base::fail(base::Code::invalid_argument,
-                      "the manager at {} cannot reach a unix socket of this process: listen on tcp:// too, or connect to the "
-                      "manager's unix socket",
-                      manager_url);
+    return base::fail(
+        base::Code::invalid_argument,
+        "the manager at {} cannot reach a unix socket of this process: listen on tcp:// too, or connect to the "
+        "manager's unix socket",
+        manager_url);
   }
   plan.endpoint.set_url(tcp);
   return {};

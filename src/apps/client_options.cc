@@ -41,19 +41,23 @@ Result<AwarenessGroups> parse_awareness_groups(std::string_view text) {
 std::vector<base::Option> client_option_table(ClientOptions& options) {
   return {
       option("NSM_NAME", &options.name, "nsc", "name of this client, and prefix of its connections' ids"),
-      option("NSM_CONNECT_TO", &options.connect_to, "unix:///var/lib/networkservicemesh/nsm.io.sock", "the manager's URL"),
-      option("NSM_DIAL_TIMEOUT", &options.dial_timeout, "5s", "taken for compatibility; NSM_REQUEST_TIMEOUT covers dialling too"),
+      option("NSM_CONNECT_TO", &options.connect_to, "unix:///var/lib/networkservicemesh/nsm.io.sock",
+             "the manager's URL"),
+      option("NSM_DIAL_TIMEOUT", &options.dial_timeout, "5s",
+             "taken for compatibility; NSM_REQUEST_TIMEOUT covers dialling too"),
       option("NSM_REQUEST_TIMEOUT", &options.request_timeout, "15s", "how long one request or close may take"),
       option("NSM_MAX_TOKEN_LIFETIME", &options.max_token_lifetime, "10m",
              "longest validity of a path token; refreshes follow from it"),
       mesh::network_services_option("NSM_NETWORK_SERVICES", &options.network_services,
                                     "what to connect to: kernel://SERVICE/INTERFACE?LABEL=VALUE, separated by commas"),
-      base::parsed_option("NSM_AWARENESS_GROUPS", &options.awareness_groups, "groups of URLs", parse_awareness_groups, "",
-                          "services whose endpoints may use the same addresses: [URL,URL],[URL]"),
+      base::parsed_option("NSM_AWARENESS_GROUPS", &options.awareness_groups, "groups of URLs", parse_awareness_groups,
+                          "", "services whose endpoints may use the same addresses: [URL,URL],[URL]"),
       option("NSM_LOCAL_DNS_SERVER_ENABLED", &options.dns_server_enabled, "true",
              "taken for compatibility; this client answers no name queries yet"),
-      option("NSM_LOCAL_DNS_SERVER_ADDRESS", &options.dns_server_address, "127.0.0.1:53", "taken for compatibility, as above"),
-      option("NSM_LIVENESS_CHECK_ENABLED", &options.liveness_enabled, "true", "heal a connection whose packets stop crossing"),
+      option("NSM_LOCAL_DNS_SERVER_ADDRESS", &options.dns_server_address, "127.0.0.1:53",
+             "taken for compatibility, as above"),
+      option("NSM_LIVENESS_CHECK_ENABLED", &options.liveness_enabled, "true",
+             "heal a connection whose packets stop crossing"),
       option("NSM_LIVENESS_CHECK_INTERVAL", &options.liveness_interval, "200ms", "pause between two checks"),
       option("NSM_LIVENESS_CHECK_TIMEOUT", &options.liveness_timeout, "1s", "how long a check waits for answers"),
       option("NSM_LOG_LEVEL", &options.log_level, "INFO", "TRACE, DEBUG, INFO, WARN, ERROR or FATAL"),
@@ -61,7 +65,8 @@ std::vector<base::Option> client_option_table(ClientOptions& options) {
 }
 
 Result<void> validate(const ClientOptions& options) {
-  if (options.name.empty()) return fail(Code::invalid_argument, "NSM_NAME is empty: give the client a name that differs from others'");
+  if (options.name.empty())
+    return fail(Code::invalid_argument, "NSM_NAME is empty: give the client a name that differs from others'");
   if (auto url = rpc::parse_url(options.connect_to); !url) return std::unexpected(url.error().wrap("NSM_CONNECT_TO"));
   for (const auto& [variable, value] : {std::pair("NSM_DIAL_TIMEOUT", options.dial_timeout),
                                         std::pair("NSM_REQUEST_TIMEOUT", options.request_timeout)}) {
@@ -76,8 +81,10 @@ Result<void> validate(const ClientOptions& options) {
     if (service.mechanism != mesh::kKernel || service.interface_name.empty()) continue;
     const auto [other, fresh] = interfaces.emplace(service.interface_name, service.service);
     if (fresh) continue;
-    return fail(Code::invalid_argument, "NSM_NETWORK_SERVICES names interface {} for {} and for {}: one namespace has one "
-                "interface of a name, choose another", service.interface_name, other->second, service.service);
+    return fail(Code::invalid_argument,
+                "NSM_NETWORK_SERVICES names interface {} for {} and for {}: one namespace has one "
+                "interface of a name, choose another",
+                service.interface_name, other->second, service.service);
   }
   return {};
 }

@@ -68,8 +68,9 @@ Task<bool> connect(const ClientOptions& options, Process& process, mesh::Client&
     const auto start = process.loop.now();
     auto connection = co_await client.connect(url, index, options.request_timeout, stop);
     if (connection) {
-      base::log::info("connected to {} in {:.1f} ms: {} at endpoint {}", url.service, milliseconds_since(process, start),
-                      connection->id(), connection->network_service_endpoint_name());
+      base::log::info("connected to {} in {:.1f} ms: {} at endpoint {}", url.service,
+                      milliseconds_since(process, start), connection->id(),
+                      connection->network_service_endpoint_name());
       events.connected(*connection, milliseconds_since(process, start));
       co_return true;
     }
@@ -89,10 +90,11 @@ Task<int> client(const ClientOptions& options, Mode mode, Process& process, base
   const EventLines events(environment);
   for (const auto& url : options.network_services) {
     if (url.mechanism == mesh::kKernel) continue;
-    co_return failed({base::Code::invalid_argument,
-                      fmt::format("NSM_NETWORK_SERVICES asks for service {} by mechanism {}, which this client has not: write "
-                                  "kernel://{}",
-                                  url.service, url.mechanism, url.service)});
+    co_return failed(
+        {base::Code::invalid_argument,
+         fmt::format("NSM_NETWORK_SERVICES asks for service {} by mechanism {}, which this client has not: write "
+                     "kernel://{}",
+                     url.service, url.mechanism, url.service)});
   }
   auto network_namespace = rpc::Descriptor::open("/proc/self/ns/net");
   if (!network_namespace) co_return failed(network_namespace.error());
@@ -141,7 +143,8 @@ int run_client(Mode mode) {
   }
   Process process(options->name, options->max_token_lifetime, options->log_level);
   if (options->network_services.empty()) {
-    base::log::warning("NSM_NETWORK_SERVICES is empty: nothing to connect to; write for example kernel://my-service/nsm-1");
+    base::log::warning(
+        "NSM_NETWORK_SERVICES is empty: nothing to connect to; write for example kernel://my-service/nsm-1");
   }
   return process.run([&options, mode](Process& running, base::StopToken stop) {
     return client(*options, mode, running, std::move(stop));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `patchbay client`: connects its network namespace to the services it is told, keeps the connections alive, gives them up
-// when it is stopped. NSM's cmd-nsc; with Mode::once its cmd-nsc-init.
+// `patchbay client`: connects its network namespace to the services it is told, keeps the connections alive, gives them
+// up when it is stopped. NSM's cmd-nsc; with Mode::once its cmd-nsc-init.
 #pragma once
 
 #include "apps/process.h"

@@ -44,7 +44,8 @@ Result<DnsConfigs> parse_dns_configs(std::string_view text) {
     auto servers = strings(one, "dns_server_ips");
     if (!servers) return std::unexpected(servers.error());
     for (const std::string& server : *servers) {
-      if (auto address = wire::IpAddress::parse(server); !address) return std::unexpected(address.error().wrap("dns_server_ips"));
+      if (auto address = wire::IpAddress::parse(server); !address)
+        return std::unexpected(address.error().wrap("dns_server_ips"));
       config.add_dns_server_ips(server);
     }
     auto domains = strings(one, "search_domains");
@@ -57,14 +58,16 @@ Result<DnsConfigs> parse_dns_configs(std::string_view text) {
 std::vector<base::Option> endpoint_option_table(EndpointOptions& options) {
   return {
       option("NSM_NAME", &options.name, "icmp-server", "name of this endpoint"),
-      option("NSM_CONNECT_TO", &options.connect_to, "unix:///var/lib/networkservicemesh/nsm.io.sock", "the manager's URL"),
+      option("NSM_CONNECT_TO", &options.connect_to, "unix:///var/lib/networkservicemesh/nsm.io.sock",
+             "the manager's URL"),
       option("NSM_MAX_TOKEN_LIFETIME", &options.max_token_lifetime, "10m", "longest validity of a path token"),
       option("NSM_SERVICE_NAMES", &options.service_names, "icmp-responder", "the network services it offers"),
       base::choice_option("NSM_PAYLOAD", &options.payload, {"ETHERNET", "IP"}, "ETHERNET",
                           "what the services carry, when this endpoint registers them"),
       option("NSM_LABELS", &options.labels, "", "labels of this endpoint, for every service: key:value,key:value"),
-      mesh::cidr_groups_option("NSM_CIDR_PREFIX", &options.cidr_groups, "169.254.0.0/16",
-                               "prefixes to take addresses from, a pair from each group: [10.0.0.0/24,10.1.0.0/24],2001:db8::/64"),
+      mesh::cidr_groups_option(
+          "NSM_CIDR_PREFIX", &options.cidr_groups, "169.254.0.0/16",
+          "prefixes to take addresses from, a pair from each group: [10.0.0.0/24,10.1.0.0/24],2001:db8::/64"),
       base::choice_option("NSM_IPAM_POLICY", &options.ipam_policy, {"polite", "strict"}, "polite",
                           "keep (polite) or drop (strict) addresses that clients bring"),
       base::parsed_option("NSM_DNS_CONFIGS", &options.dns_configs, "JSON", parse_dns_configs, "[]",
@@ -79,14 +82,16 @@ std::vector<base::Option> endpoint_option_table(EndpointOptions& options) {
 }
 
 Result<void> validate(const EndpointOptions& options) {
-  if (options.name.empty()) return fail(Code::invalid_argument, "NSM_NAME is empty: give the endpoint a name that differs from others'");
+  if (options.name.empty())
+    return fail(Code::invalid_argument, "NSM_NAME is empty: give the endpoint a name that differs from others'");
   if (auto url = rpc::parse_url(options.connect_to); !url) return std::unexpected(url.error().wrap("NSM_CONNECT_TO"));
   if (options.service_names.empty()) {
     return fail(Code::invalid_argument, "NSM_SERVICE_NAMES is empty: name at least one network service to offer");
   }
   std::set<std::string> services;
   for (const std::string& service : options.service_names) {
-    if (service.empty()) return fail(Code::invalid_argument, "NSM_SERVICE_NAMES has an empty name: remove the extra comma");
+    if (service.empty())
+      return fail(Code::invalid_argument, "NSM_SERVICE_NAMES has an empty name: remove the extra comma");
     if (!services.insert(service).second) {
       return fail(Code::invalid_argument, "NSM_SERVICE_NAMES names {} twice: name each service once", service);
     }

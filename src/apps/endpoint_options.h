@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// An endpoint's settings: NSM's environment variables of cmd-nse-icmp-responder, by their names and with their defaults.
-// NSM_BASE_DIR has no effect there and none here; NSM_OPEN_TELEMETRY_*, NSM_METRICS_* and NSM_PPROF_* are ignored.
+// An endpoint's settings: NSM's environment variables of cmd-nse-icmp-responder, by their names and with their
+// defaults. NSM_BASE_DIR has no effect there and none here; NSM_OPEN_TELEMETRY_*, NSM_METRICS_* and NSM_PPROF_* are
+// ignored.
 #pragma once
 
 #include <string>
@@ -31,7 +32,9 @@ struct EndpointOptions {
   std::string policy_routes_path;
   base::log::Level log_level = base::log::Level::info;
 
-  mesh::IpamPolicy policy() const { return ipam_policy == "strict" ? mesh::IpamPolicy::strict : mesh::IpamPolicy::polite; }
+  mesh::IpamPolicy policy() const {
+    return ipam_policy == "strict" ? mesh::IpamPolicy::strict : mesh::IpamPolicy::polite;
+  }
 };
 
 // [{"dns_server_ips":["10.0.0.1"],"search_domains":["example.org"]}]

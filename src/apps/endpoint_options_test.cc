@@ -71,7 +71,8 @@ TEST(EndpointOptions, RefusalsNameTheVariable) {
   EXPECT_THAT(refusal({{"NSM_IPAM_POLICY", "rude"}}), HasSubstr("NSM_IPAM_POLICY"));
   EXPECT_THAT(refusal({{"NSM_IDLE_TIMEOUT", "-1s"}}), HasSubstr("NSM_IDLE_TIMEOUT is '-1s'"));
   EXPECT_THAT(refusal({{"NSM_CIDR_PREFIX", ""}}), HasSubstr("NSM_CIDR_PREFIX"));
-  EXPECT_THAT(refusal({{"NSM_CIDR_PREFIX", "10.0.0.0/24,10.0.0.0/25"}}), HasSubstr("NSM_CIDR_PREFIX: prefix 10.0.0.0/25 overlaps"));
+  EXPECT_THAT(refusal({{"NSM_CIDR_PREFIX", "10.0.0.0/24,10.0.0.0/25"}}),
+              HasSubstr("NSM_CIDR_PREFIX: prefix 10.0.0.0/25 overlaps"));
   EXPECT_THAT(refusal({{"NSM_DNS_CONFIGS", "[{]"}}), HasSubstr("NSM_DNS_CONFIGS"));
 }
 

@@ -22,8 +22,8 @@ using base::Task;
 
 namespace {
 
-// Where the socket is made. The manager gets it as a file, so its path goes again as soon as it is open: nothing is left
-// behind, however the process ends.
+// Where the socket is made. The manager gets it as a file, so its path goes again as soon as it is open: nothing is
+// left behind, however the process ends.
 class SocketDirectory {
  public:
   static Result<SocketDirectory> make() {
@@ -93,7 +93,8 @@ Task<int> icmp_responder(const EndpointOptions& options, Process& process, base:
   mesh::RegistryRemote<mesh::Services> services(process.transport, options.connect_to);
   mesh::RegistryRemote<mesh::Endpoints> endpoints(process.transport, options.connect_to);
   mesh::EnrolmentPlan plan = plan_of(options);
-  if (auto advertised = advertise(*listeners, options.connect_to, plan); !advertised) co_return failed(advertised.error());
+  if (auto advertised = advertise(*listeners, options.connect_to, plan); !advertised)
+    co_return failed(advertised.error());
   if (plan.socket) directory->remove();
   mesh::RegistryEnrolment enrolment(process.loop, services, endpoints, std::move(plan));
   base::TaskScope registering(process.loop);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `patchbay endpoint icmp-responder`: offers a network service whose far end is this process's network namespace, and lets
-// the kernel there answer pings. NSM's cmd-nse-icmp-responder.
+// `patchbay endpoint icmp-responder`: offers a network service whose far end is this process's network namespace, and
+// lets the kernel there answer pings. NSM's cmd-nse-icmp-responder.
 #pragma once
 
 #include "apps/process.h"

@@ -24,16 +24,22 @@ constexpr std::uint16_t kVxlanPort = 4789;
 
 std::vector<base::Option> forwarder_options(ForwarderOptions& options) {
   auto list = common_options(options.common, "forwarder");
-  list.push_back(base::option("NSM_LABELS", &options.labels, "p2p:true", "labels it registers with, as key:value,key:value"));
+  list.push_back(
+      base::option("NSM_LABELS", &options.labels, "p2p:true", "labels it registers with, as key:value,key:value"));
   list.push_back(base::option("NSM_NSNAME", &options.service, "forwarder", "the network service it registers as"));
-  list.push_back(base::option("NSM_CONNECT_TO", &options.connect_to, "unix:///connect.to.socket", "the node's manager"));
+  list.push_back(
+      base::option("NSM_CONNECT_TO", &options.connect_to, "unix:///connect.to.socket", "the node's manager"));
   list.push_back(base::option("NSM_LISTEN_ON", &options.listen_on, "unix:///listen.on.socket", "URLs to serve on"));
-  list.push_back(base::option("NSM_TUNNEL_IP", &options.tunnel_ip, "",
-                              "this node's address for tunnels; unset: the first global one of the default route's device"));
-  list.push_back(base::option("NSM_VXLAN_PORT", &options.vxlan_port, "0", "UDP port of VXLAN tunnels, the same on all nodes; 0: 4789"));
-  list.push_back(base::option("NSM_MECHANISM_PRIORITY", &options.mechanism_priority, "", "mechanism types to offer first"));
-  list.push_back(base::choice_option("FORWARDING_PLANE", &options.plane, {"auto", "xdp", "kernel"}, "auto",
-                                     "who carries packets; auto takes the shortest path there is, today always the kernel"));
+  list.push_back(
+      base::option("NSM_TUNNEL_IP", &options.tunnel_ip, "",
+                   "this node's address for tunnels; unset: the first global one of the default route's device"));
+  list.push_back(base::option("NSM_VXLAN_PORT", &options.vxlan_port, "0",
+                              "UDP port of VXLAN tunnels, the same on all nodes; 0: 4789"));
+  list.push_back(
+      base::option("NSM_MECHANISM_PRIORITY", &options.mechanism_priority, "", "mechanism types to offer first"));
+  list.push_back(
+      base::choice_option("FORWARDING_PLANE", &options.plane, {"auto", "xdp", "kernel"}, "auto",
+                          "who carries packets; auto takes the shortest path there is, today always the kernel"));
   list.push_back(base::option("PATCHBAY_ALLOW_PLAINTEXT_IP", &options.allow_plaintext_ip, "false",
                               "carry IP payload between nodes unencrypted, between Patchbay forwarders only"));
   return list;
@@ -43,8 +49,9 @@ namespace {
 
 Task<int> run(const ForwarderOptions& options, Process& process, base::StopToken stop) {
   if (options.plane == "xdp") {
-    co_return failed({base::Code::unimplemented,
-                      "FORWARDING_PLANE is 'xdp', but this build has no vector plane: use kernel, or auto, which takes it"});
+    co_return failed(
+        {base::Code::unimplemented,
+         "FORWARDING_PLANE is 'xdp', but this build has no vector plane: use kernel, or auto, which takes it"});
   }
   if (auto allowed = kernel::check_privileges(); !allowed) co_return failed(allowed.error());
   auto underlay = forwarder::find_underlay(options.tunnel_ip);
@@ -107,7 +114,8 @@ int run_forwarder() {
   const auto list = forwarder_options(options);
   if (!read_options(list)) return kFailure;
   Process process(options.common);
-  return process.run([&options](Process& running, base::StopToken stop) { return run(options, running, std::move(stop)); });
+  return process.run(
+      [&options](Process& running, base::StopToken stop) { return run(options, running, std::move(stop)); });
 }
 
 }  // namespace apps

@@ -94,11 +94,14 @@ Result<Sockets> open_sockets(const rpc::Descriptor& network_namespace, const std
   sockets.interface_index = ::if_nametoindex(interface.c_str());
   for (const IpAddress& source : sources) {
     const int protocol = source.is_v4() ? static_cast<int>(IPPROTO_ICMP) : static_cast<int>(IPPROTO_ICMPV6);
-    base::UniqueFd socket(::socket(source.is_v4() ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
+    base::UniqueFd socket(
+        ::socket(source.is_v4() ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
     if (!socket) {
       if (errno == EACCES) {
-        return fail(Code::permission_denied, "the kernel refuses a ping socket to group {}: set net.ipv4.ping_group_range to "
-                    "\"0 2147483647\" in the workload's network namespace", ::getegid());
+        return fail(Code::permission_denied,
+                    "the kernel refuses a ping socket to group {}: set net.ipv4.ping_group_range to "
+                    "\"0 2147483647\" in the workload's network namespace",
+                    ::getegid());
       }
       return base::fail_errno(errno, "cannot open a ping socket");
     }
@@ -210,7 +213,8 @@ class Check : public std::enable_shared_from_this<Check> {
 KernelLiveness::KernelLiveness(base::EventLoop& loop, rpc::Descriptor network_namespace)
     : loop_(loop), namespace_(std::move(network_namespace)), thread_(loop, "liveness") {}
 
-Task<Result<bool>> KernelLiveness::alive(const mesh::Connection& connection, base::Duration timeout, base::StopToken stop) {
+Task<Result<bool>> KernelLiveness::alive(const mesh::Connection& connection, base::Duration timeout,
+                                         base::StopToken stop) {
   if (connection.mechanism().type() != mesh::kKernel) co_return true;
   const base::TimePoint start = loop_.now();
   const auto destinations = addresses(connection.context().ip_context().dst_ip_addrs());

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether a kernel connection's packets cross: ICMP and ICMPv6 echoes from the workload's namespace, without privileges
-// (ping sockets, ip(7) IPPROTO_ICMP; the kernel fills in identifier and checksum). What is pinged is every pair of a source
-// and a destination address of one family; each pair gets four echoes, spread over the timeout, and must answer one.
-// Cost: one socket a source address and check; a healthy connection is found so after one round trip.
+// (ping sockets, ip(7) IPPROTO_ICMP; the kernel fills in identifier and checksum). What is pinged is every pair of a
+// source and a destination address of one family; each pair gets four echoes, spread over the timeout, and must answer
+// one. Cost: one socket a source address and check; a healthy connection is found so after one round trip.
 #pragma once
 
 #include "base/event_loop.h"

@@ -72,8 +72,8 @@ class Namespace {
       nlmsgerr error;
       char rest[256];
     } answer{};
-    if (::send(netlink.get(), &message, message.header.nlmsg_len, 0) < 0 || ::recv(netlink.get(), &answer, sizeof(answer), 0) < 0 ||
-        answer.error.error != 0) {
+    if (::send(netlink.get(), &message, message.header.nlmsg_len, 0) < 0 ||
+        ::recv(netlink.get(), &answer, sizeof(answer), 0) < 0 || answer.error.error != 0) {
       trouble = "cannot add " + address.to_string() + ": " + std::strerror(-answer.error.error);
     }
   }
@@ -101,7 +101,8 @@ struct LivenessTest : ::testing::Test {
     took = loop.now() - start;
     return *slot;
   }
-  static base::Task<void> store(base::Task<base::Result<bool>> task, std::shared_ptr<std::optional<base::Result<bool>>> slot) {
+  static base::Task<void> store(base::Task<base::Result<bool>> task,
+                                std::shared_ptr<std::optional<base::Result<bool>>> slot) {
     auto value = co_await task;
     slot->emplace(std::move(value));
   }
@@ -114,9 +115,9 @@ struct LivenessTest : ::testing::Test {
 
 constexpr const char* kEverybody = "0 2147483647";
 
-#define NEED(where) \
+#define NEED(where)                                                                                           \
   if (!(where).descriptor) GTEST_SKIP() << "needs the right to make network namespaces: " << (where).trouble; \
-  ASSERT_EQ((where).trouble, ""); \
+  ASSERT_EQ((where).trouble, "");                                                                             \
   use(where)
 
 TEST_F(LivenessTest, BothFamiliesAnswerAtOnce) {

@@ -31,13 +31,16 @@ base::Result<void> check_registry_url(const ManagerOptions& options, const std::
   if (!registry) return std::unexpected(registry.error().wrap("NSM_REGISTRY_URL"));
   auto own = rpc::parse_url(own_url);
   if (!own) return std::unexpected(own.error());
-  const bool same_port = registry->scheme == rpc::UrlScheme::tcp && own->scheme == rpc::UrlScheme::tcp && registry->port == own->port;
-  const bool here = registry->host == own->host || registry->host == "localhost" || registry->host == "127.0.0.1" || registry->host == "::1";
+  const bool same_port =
+      registry->scheme == rpc::UrlScheme::tcp && own->scheme == rpc::UrlScheme::tcp && registry->port == own->port;
+  const bool here = registry->host == own->host || registry->host == "localhost" || registry->host == "127.0.0.1" ||
+                    registry->host == "::1";
   if (registry->text == own->text || (same_port && here)) {
-    return base::fail(base::Code::invalid_argument,
-                      "NSM_REGISTRY_URL is {}, which is this manager itself: name the mesh's registry, or set it empty for one "
-                      "of the manager's own",
-                      options.registry_url);
+    return base::fail(
+        base::Code::invalid_argument,
+        "NSM_REGISTRY_URL is {}, which is this manager itself: name the mesh's registry, or set it empty for one "
+        "of the manager's own",
+        options.registry_url);
   }
   return {};
 }
@@ -68,7 +71,8 @@ Task<int> manager(const ManagerOptions& options, Process& process, base::StopTok
   auto listeners = listen_on(process.transport, options.listen_on, manager.services());
   if (!listeners) co_return failed(listeners.error());
   if (url->starts_with("unix:")) {
-    base::log::info("manager {} is up, for this node alone: NSM_LISTEN_ON has no tcp:// URL for others", options.common.name);
+    base::log::info("manager {} is up, for this node alone: NSM_LISTEN_ON has no tcp:// URL for others",
+                    options.common.name);
   } else {
     base::log::info("manager {} is up; other nodes reach it at {}", options.common.name, *url);
   }
@@ -86,7 +90,8 @@ int run_manager() {
   const auto list = manager_options(options);
   if (!read_options(list)) return kFailure;
   Process process(options.common);
-  return process.run([&options](Process& running, base::StopToken stop) { return manager(options, running, std::move(stop)); });
+  return process.run(
+      [&options](Process& running, base::StopToken stop) { return manager(options, running, std::move(stop)); });
 }
 
 }  // namespace apps

@@ -21,7 +21,8 @@ using base::Task;
 
 Result<std::string> parse_process_name(std::string_view text) {
   if (text.empty() || text.find_first_of(": /\t\n") != std::string_view::npos) {
-    return base::fail(base::Code::invalid_argument, "a name is needed, without ':', '/' and blanks: write for example node-1");
+    return base::fail(base::Code::invalid_argument,
+                      "a name is needed, without ':', '/' and blanks: write for example node-1");
   }
   return std::string(text);
 }
@@ -49,8 +50,8 @@ Process::Process(const std::string& name, base::Duration token_lifetime, base::l
 
 namespace {
 
-Task<void> run_role(const std::function<Task<int>(Process&, base::StopToken)>& role, Process& process, base::StopToken stop,
-                    int& exit_code) {
+Task<void> run_role(const std::function<Task<int>(Process&, base::StopToken)>& role, Process& process,
+                    base::StopToken stop, int& exit_code) {
   exit_code = co_await role(process, std::move(stop));
   process.loop.quit();
 }
@@ -94,7 +95,8 @@ std::unexpected<base::Error> nothing_to_listen_on() {
 
 }  // namespace
 
-Result<std::vector<std::unique_ptr<rpc::Listener>>> listen_on(rpc::Transport& transport, const std::vector<std::string>& urls,
+Result<std::vector<std::unique_ptr<rpc::Listener>>> listen_on(rpc::Transport& transport,
+                                                              const std::vector<std::string>& urls,
                                                               const rpc::Services& services) {
   if (urls.empty()) return nothing_to_listen_on();
   std::vector<std::unique_ptr<rpc::Listener>> listeners;
@@ -120,7 +122,8 @@ std::optional<std::string> first_global_address() {
   const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> owner(list, ::freeifaddrs);
   for (const int family : {AF_INET, AF_INET6}) {
     for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
-      if (entry->ifa_addr == nullptr || entry->ifa_addr->sa_family != family || (entry->ifa_flags & IFF_LOOPBACK) != 0) continue;
+      if (entry->ifa_addr == nullptr || entry->ifa_addr->sa_family != family || (entry->ifa_flags & IFF_LOOPBACK) != 0)
+        continue;
       char text[INET6_ADDRSTRLEN] = {};
       if (family == AF_INET) {
         const auto& address = *reinterpret_cast<const sockaddr_in*>(entry->ifa_addr);

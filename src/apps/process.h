@@ -35,7 +35,8 @@ std::vector<base::Option> common_options(CommonOptions& options, std::string def
 class Process {
  public:
   Process(const std::string& name, base::Duration token_lifetime, base::log::Level log_level);
-  explicit Process(const CommonOptions& options) : Process(options.name, options.max_token_lifetime, options.log_level) {}
+  explicit Process(const CommonOptions& options)
+      : Process(options.name, options.max_token_lifetime, options.log_level) {}
 
   base::EventLoop loop;
   base::SystemRandom random;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The few things coroutines wait for. All single-threaded; a waiter resumes from the scheduler, never inside the call that
-// woke it, so that order is the scheduler's to decide.
+// The few things coroutines wait for. All single-threaded; a waiter resumes from the scheduler, never inside the call
+// that woke it, so that order is the scheduler's to decide.
 #pragma once
 
 #include <coroutine>

@@ -35,14 +35,9 @@ struct Unit {
   std::uint64_t nanoseconds;
 };
 constexpr std::array kUnits{
-    Unit{"ns", 1},
-    Unit{"us", 1'000},
-    Unit{"\u00B5s", 1'000},  // micro sign
-    Unit{"\u03BCs", 1'000},  // Greek mu
-    Unit{"ms", 1'000'000},
-    Unit{"s", 1'000'000'000},
-    Unit{"m", 60'000'000'000},
-    Unit{"h", 3'600'000'000'000},
+    Unit{"ns", 1},          Unit{"us", 1'000},        Unit{"\u00B5s", 1'000},  // micro sign
+    Unit{"\u03BCs", 1'000},                                                    // Greek mu
+    Unit{"ms", 1'000'000},  Unit{"s", 1'000'000'000}, Unit{"m", 60'000'000'000}, Unit{"h", 3'600'000'000'000},
 };
 
 std::unexpected<Error> duration_too_long() {
@@ -328,8 +323,8 @@ std::string markdown_table(std::span<const Option> options) {
   std::string table = "| variable | type | default | meaning |\n| --- | --- | --- | --- |\n";
   for (const auto& one : options) {
     const auto fallback = one.fallback.empty() ? std::string() : "`" + markdown_cell(one.fallback) + "`";
-    table += fmt::format("| `{}` | {} | {} | {} |\n", one.name, markdown_cell(one.type), fallback,
-                         markdown_cell(one.help));
+    table +=
+        fmt::format("| `{}` | {} | {} | {} |\n", one.name, markdown_cell(one.type), fallback, markdown_cell(one.help));
   }
   return table;
 }

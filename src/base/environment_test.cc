@@ -48,7 +48,8 @@ std::vector<Option> options(Config& config) {
       option("NSM_LABELS", &config.labels, "", "labels of the endpoint"),
       option("NSM_LOG_LEVEL", &config.level, "INFO", "what to log"),
       json_option("NSM_DNS_CONFIGS", &config.dns, "[]", "resolvers"),
-      choice_option("NSM_IPAM_POLICY", &config.policy, {"polite", "strict"}, "polite", "what to do with the client's wishes"),
+      choice_option("NSM_IPAM_POLICY", &config.policy, {"polite", "strict"}, "polite",
+                    "what to do with the client's wishes"),
   };
 }
 
@@ -75,17 +76,17 @@ TEST(Environment, UnsetVariablesTakeTheirDefaults) {
 
 TEST(Environment, SetVariablesReplaceTheDefaults) {
   Config config;
-  const auto done = read_environment(
-      options(config), environment_of({{"NSM_NAME", "n"},
-                                       {"NSM_ENABLED", "False"},
-                                       {"NSM_DIAL_TIMEOUT", "-1m"},
-                                       {"NSM_COUNT", "-0x10"},
-                                       {"NSM_PORT", "65535"},
-                                       {"NSM_SERVICES", "a, b"},
-                                       {"NSM_LABELS", "k:v,p2p:true"},
-                                       {"NSM_LOG_LEVEL", "warning"},
-                                       {"NSM_DNS_CONFIGS", R"([{"dns_server_ips":["1.1.1.1"]}])"},
-                                       {"NSM_IPAM_POLICY", "STRICT"}}));
+  const auto done =
+      read_environment(options(config), environment_of({{"NSM_NAME", "n"},
+                                                        {"NSM_ENABLED", "False"},
+                                                        {"NSM_DIAL_TIMEOUT", "-1m"},
+                                                        {"NSM_COUNT", "-0x10"},
+                                                        {"NSM_PORT", "65535"},
+                                                        {"NSM_SERVICES", "a, b"},
+                                                        {"NSM_LABELS", "k:v,p2p:true"},
+                                                        {"NSM_LOG_LEVEL", "warning"},
+                                                        {"NSM_DNS_CONFIGS", R"([{"dns_server_ips":["1.1.1.1"]}])"},
+                                                        {"NSM_IPAM_POLICY", "STRICT"}}));
   ASSERT_TRUE(done) << done.error().message();
   EXPECT_EQ(config.name, "n");
   EXPECT_FALSE(config.enabled);
@@ -101,8 +102,8 @@ TEST(Environment, SetVariablesReplaceTheDefaults) {
 
 TEST(Environment, SetButEmptyTextListAndMapAreEmpty) {
   Config config;
-  ASSERT_TRUE(read_environment(options(config),
-                               environment_of({{"NSM_NAME", ""}, {"NSM_SERVICES", ""}, {"NSM_LABELS", " "}})));
+  ASSERT_TRUE(
+      read_environment(options(config), environment_of({{"NSM_NAME", ""}, {"NSM_SERVICES", ""}, {"NSM_LABELS", " "}})));
   EXPECT_EQ(config.name, "");
   EXPECT_THAT(config.services, IsEmpty());
   EXPECT_THAT(config.labels, IsEmpty());
@@ -159,20 +160,20 @@ TEST_P(ReadableDuration, IsRead) {
   ASSERT_TRUE(read) << GetParam().text << ": " << read.error().message();
   EXPECT_EQ(read->count(), GetParam().nanoseconds) << GetParam().text;
 }
-INSTANTIATE_TEST_SUITE_P(
-    Go, ReadableDuration,
-    testing::Values(DurationCase{"0", 0}, DurationCase{"-0", 0}, DurationCase{"+0", 0}, DurationCase{"0s", 0},
-                    DurationCase{"15s", 15'000'000'000}, DurationCase{"200ms", 200'000'000},
-                    DurationCase{"1h2m", 3'720'000'000'000}, DurationCase{"-1m", -60'000'000'000},
-                    DurationCase{"+5s", 5'000'000'000}, DurationCase{"1.5h", 5'400'000'000'000},
-                    DurationCase{".5s", 500'000'000}, DurationCase{"5.s", 5'000'000'000},
-                    DurationCase{"1m0.001s", 60'001'000'000}, DurationCase{"3us", 3'000},
-                    DurationCase{"3\u00B5s", 3'000}, DurationCase{"3\u03BCs", 3'000}, DurationCase{"7ns", 7},
-                    DurationCase{"0.3333333333333333333h", 1'200'000'000'000},
-                    DurationCase{"0.830103483285477580700h", 2'988'372'539'827},
-                    DurationCase{"9223372036854775807ns", INT64_MAX},
-                    DurationCase{"-9223372036854775808ns", INT64_MIN},
-                    DurationCase{"2562047h47m16.854775807s", INT64_MAX}));
+INSTANTIATE_TEST_SUITE_P(Go, ReadableDuration,
+                         testing::Values(DurationCase{"0", 0}, DurationCase{"-0", 0}, DurationCase{"+0", 0},
+                                         DurationCase{"0s", 0}, DurationCase{"15s", 15'000'000'000},
+                                         DurationCase{"200ms", 200'000'000}, DurationCase{"1h2m", 3'720'000'000'000},
+                                         DurationCase{"-1m", -60'000'000'000}, DurationCase{"+5s", 5'000'000'000},
+                                         DurationCase{"1.5h", 5'400'000'000'000}, DurationCase{".5s", 500'000'000},
+                                         DurationCase{"5.s", 5'000'000'000}, DurationCase{"1m0.001s", 60'001'000'000},
+                                         DurationCase{"3us", 3'000}, DurationCase{"3\u00B5s", 3'000},
+                                         DurationCase{"3\u03BCs", 3'000}, DurationCase{"7ns", 7},
+                                         DurationCase{"0.3333333333333333333h", 1'200'000'000'000},
+                                         DurationCase{"0.830103483285477580700h", 2'988'372'539'827},
+                                         DurationCase{"9223372036854775807ns", INT64_MAX},
+                                         DurationCase{"-9223372036854775808ns", INT64_MIN},
+                                         DurationCase{"2562047h47m16.854775807s", INT64_MAX}));
 
 class UnreadableDuration : public testing::TestWithParam<std::string_view> {};
 TEST_P(UnreadableDuration, IsRefused) { EXPECT_FALSE(parse_duration(GetParam())) << GetParam(); }
@@ -203,10 +204,22 @@ TEST(Bool, SpellingsAreGos) {
 
 TEST(Integer, BasesAndUnderscoresAreGos) {
   const auto read = [](std::string_view text) { return parse_signed(text, INT64_MIN, INT64_MAX); };
-  for (const auto& [text, value] : std::vector<std::pair<std::string_view, std::int64_t>>{
-           {"0", 0}, {"10", 10}, {"+7", 7}, {"-7", -7}, {"0x1F", 31}, {"-0x10", -16}, {"0b11", 3}, {"0o17", 15},
-           {"017", 15}, {"00", 0}, {"1_000", 1000}, {"0x_ff", 255}, {"0_7", 7},
-           {"9223372036854775807", INT64_MAX}, {"-9223372036854775808", INT64_MIN}}) {
+  for (const auto& [text, value] :
+       std::vector<std::pair<std::string_view, std::int64_t>>{{"0", 0},
+                                                              {"10", 10},
+                                                              {"+7", 7},
+                                                              {"-7", -7},
+                                                              {"0x1F", 31},
+                                                              {"-0x10", -16},
+                                                              {"0b11", 3},
+                                                              {"0o17", 15},
+                                                              {"017", 15},
+                                                              {"00", 0},
+                                                              {"1_000", 1000},
+                                                              {"0x_ff", 255},
+                                                              {"0_7", 7},
+                                                              {"9223372036854775807", INT64_MAX},
+                                                              {"-9223372036854775808", INT64_MIN}}) {
     const auto got = read(text);
     ASSERT_TRUE(got) << text;
     EXPECT_EQ(*got, value) << text;

@@ -102,17 +102,15 @@ FdWatcher::~FdWatcher() { close(); }
 int FdWatcher::fd() const { return impl_->descriptor.native_handle(); }
 
 void FdWatcher::when_readable(std::move_only_function<void(bool)> callback) {
-  impl_->descriptor.async_wait(asio::posix::stream_descriptor::wait_read,
-                               [impl = impl_, call = std::move(callback)](const asio::error_code& error) mutable {
-                                 call(!error);
-                               });
+  impl_->descriptor.async_wait(
+      asio::posix::stream_descriptor::wait_read,
+      [impl = impl_, call = std::move(callback)](const asio::error_code& error) mutable { call(!error); });
 }
 
 void FdWatcher::when_writable(std::move_only_function<void(bool)> callback) {
-  impl_->descriptor.async_wait(asio::posix::stream_descriptor::wait_write,
-                               [impl = impl_, call = std::move(callback)](const asio::error_code& error) mutable {
-                                 call(!error);
-                               });
+  impl_->descriptor.async_wait(
+      asio::posix::stream_descriptor::wait_write,
+      [impl = impl_, call = std::move(callback)](const asio::error_code& error) mutable { call(!error); });
 }
 
 void FdWatcher::close() {

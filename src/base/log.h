@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The process's log: one line an event, to standard error, thread-safe. Level names are NSM's (logrus): trace ... panic.
+// The process's log: one line an event, to standard error, thread-safe. Level names are NSM's (logrus): trace ...
+// panic.
 #pragma once
 
 #include <fmt/format.h>

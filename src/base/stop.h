@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asking work to end: a source asks, tokens hear of it. Single-threaded, callbacks run inside request_stop() in order of
-// registration. A token may outlive its source.
+// Asking work to end: a source asks, tokens hear of it. Single-threaded, callbacks run inside request_stop() in order
+// of registration. A token may outlive its source.
 #pragma once
 
 #include <cstdint>

@@ -41,7 +41,9 @@ TEST(Stop, DefaultTokenNeverStops) {
 TEST(Stop, DroppedRegistrationIsNotCalled) {
   StopSource source;
   bool heard = false;
-  { const auto registration = source.token().on_stop([&] { heard = true; }); }
+  {
+    const auto registration = source.token().on_stop([&] { heard = true; });
+  }
   source.request_stop();
   EXPECT_FALSE(heard);
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A lazy coroutine: starts when awaited, resumes its awaiter when done. Single-threaded: a task and everything it awaits
-// live on one scheduler. A suspended task is never destroyed from outside; to end one early, stop what it waits for.
+// A lazy coroutine: starts when awaited, resumes its awaiter when done. Single-threaded: a task and everything it
+// awaits live on one scheduler. A suspended task is never destroyed from outside; to end one early, stop what it waits
+// for.
 //
-// GCC 12 destroys an aggregate temporary passed by value inside a co_await call twice: give such a type a constructor, or
-// name the object and move it.
-// GCC 12.2 miscompiles (to a trap, or to nothing) a coroutine that awaits in the condition of an if, while, for or switch and
-// declares no variable at the top level of its body (GCC bug 106188): name the result, `while (const bool go = co_await f())`.
+// GCC 12 destroys an aggregate temporary passed by value inside a co_await call twice: give such a type a constructor,
+// or name the object and move it. GCC 12.2 miscompiles (to a trap, or to nothing) a coroutine that awaits in the
+// condition of an if, while, for or switch and declares no variable at the top level of its body (GCC bug 106188): name
+// the result, `while (const bool go = co_await f())`.
 #pragma once
 
 #include <coroutine>
@@ -22,8 +23,8 @@ namespace detail {
 
 struct PromiseBase {
   std::coroutine_handle<> continuation = std::noop_coroutine();
-  // The awaiter is on the stack, inside await_suspend, and goes on by itself. Resuming it from here would cost stack for
-  // every task that never suspends, wherever the compiler makes no tail calls (GCC below -O2).
+  // The awaiter is on the stack, inside await_suspend, and goes on by itself. Resuming it from here would cost stack
+  // for every task that never suspends, wherever the compiler makes no tail calls (GCC below -O2).
   bool awaiter_on_stack = false;
 
   struct FinalAwaiter {

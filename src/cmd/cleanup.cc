@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // patchbay cleanup: removes every object on this machine that bears Patchbay's mark, and what dead labs left.
+#include "kernel/cleanup.h"
+
 #include <fmt/format.h>
 
 #include "cmd/commands.h"
-#include "kernel/cleanup.h"
 #include "kernel/privileges.h"
 #include "lab/state.h"
 
@@ -12,9 +13,12 @@ namespace {
 
 std::string_view name_of(kernel::Removed::Kind kind) {
   switch (kind) {
-    case kernel::Removed::Kind::link: return "interface";
-    case kernel::Removed::Kind::rule: return "rule";
-    case kernel::Removed::Kind::route: return "route";
+    case kernel::Removed::Kind::link:
+      return "interface";
+    case kernel::Removed::Kind::rule:
+      return "rule";
+    case kernel::Removed::Kind::route:
+      return "route";
   }
   return "object";
 }
@@ -37,13 +41,13 @@ int clean_up(const std::string& owner) {
   kernel::Namespaces namespaces;
   kernel::Graveyard graveyard;
   const auto everywhere = kernel::reachable(namespaces);
-  const auto result = kernel::cleanup(everywhere, graveyard, owner.empty() ? std::nullopt : std::optional(owner),
-                                      [](const kernel::Removed& object) {
-                                        fmt::print("removed {} {} in {}{}\n", name_of(object.kind), object.name, object.netns,
-                                                   object.mark ? fmt::format(", made by {} for connection {}",
-                                                                             object.mark->owner, object.mark->connection)
-                                                               : "");
-                                      });
+  const auto result = kernel::cleanup(
+      everywhere, graveyard, owner.empty() ? std::nullopt : std::optional(owner), [](const kernel::Removed& object) {
+        fmt::print("removed {} {} in {}{}\n", name_of(object.kind), object.name, object.netns,
+                   object.mark
+                       ? fmt::format(", made by {} for connection {}", object.mark->owner, object.mark->connection)
+                       : "");
+      });
   removed += result.removed;
   for (const auto& failure : result.failures) fmt::print(stderr, "patchbay cleanup: {}\n", failure.message());
   fmt::print("{}\n", removed == 0 ? "nothing to clean up" : fmt::format("{} removed", removed));
@@ -53,8 +57,9 @@ int clean_up(const std::string& owner) {
 }  // namespace
 
 void add_cleanup(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand("cleanup", "remove every interface, rule and route that bears Patchbay's mark, and what "
-                                                "dead labs left; wires of running forwarders too");
+  auto* command = app.add_subcommand("cleanup",
+                                     "remove every interface, rule and route that bears Patchbay's mark, and what "
+                                     "dead labs left; wires of running forwarders too");
   const auto owner = std::make_shared<std::string>();
   command->add_option("--owner", *owner, "only what the forwarder of this name made");
   command->callback([&action, owner] { action = [owner] { return clean_up(*owner); }; });

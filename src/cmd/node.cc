@@ -70,8 +70,7 @@ std::vector<lab::ProcessSpec> roles() {
   std::vector<lab::ProcessSpec> wanted;
   const bool own_registry = !given.contains("NSM_REGISTRY_URL");
   if (own_registry) {
-    wanted.push_back(spec("registry", "registry",
-                          {{"NSM_LISTEN_ON", std::string(kOwnRegistry)}}));
+    wanted.push_back(spec("registry", "registry", {{"NSM_LISTEN_ON", std::string(kOwnRegistry)}}));
   }
   wanted.push_back(spec(
       "manager", "nsmgr",

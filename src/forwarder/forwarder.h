@@ -5,10 +5,10 @@
 #include <memory>
 #include <string>
 
+#include "base/random.h"
 #include "forwarder/elements/crossing.h"
 #include "forwarder/reconciler.h"
 #include "forwarder/vni_allocator.h"
-#include "base/random.h"
 #include "mesh/core/chain.h"
 #include "mesh/core/registry.h"
 #include "mesh/core/token.h"

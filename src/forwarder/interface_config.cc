@@ -50,8 +50,8 @@ Result<kernel::Policy> policy(const connectioncontext::PolicyRoute& text) {
     if (!protocol) return std::unexpected(protocol.error());
     parsed.protocol = *protocol;
   }
-  for (const auto& [range, target] : {std::pair(&text.dst_port(), &parsed.destination_port),
-                                      std::pair(&text.src_port(), &parsed.source_port)}) {
+  for (const auto& [range, target] :
+       {std::pair(&text.dst_port(), &parsed.destination_port), std::pair(&text.src_port(), &parsed.source_port)}) {
     if (range->empty()) continue;
     auto ports = kernel::PortRange::parse(*range);
     if (!ports) return std::unexpected(ports.error());

@@ -16,7 +16,8 @@ using base::fail;
 using base::Result;
 using base::Task;
 
-KernelPlane::KernelPlane(base::EventLoop& loop, std::string owner) : owner_(std::move(owner)), worker_(loop, "pb-netlink") {}
+KernelPlane::KernelPlane(base::EventLoop& loop, std::string owner)
+    : owner_(std::move(owner)), worker_(loop, "pb-netlink") {}
 
 Task<Result<void>> KernelPlane::plug(WireSpec wire) {
   auto job = [this, wire = std::move(wire)] { return plug_now(wire); };
@@ -70,7 +71,8 @@ Result<void> KernelPlane::plug_now(const WireSpec& wire) {
   if (client != nullptr) return plug_vxlan(wire, *client, Side::client, std::get<VxlanEnd>(wire.endpoint));
   if (endpoint != nullptr) return plug_vxlan(wire, *endpoint, Side::endpoint, std::get<VxlanEnd>(wire.client));
   return fail(Code::unimplemented,
-              "connection {} would go from one tunnel into another: the kernel plane joins a workload to a tunnel or to a workload",
+              "connection {} would go from one tunnel into another: the kernel plane joins a workload to a tunnel or "
+              "to a workload",
               wire.id);
 }
 
@@ -92,12 +94,14 @@ Result<void> KernelPlane::plug_veth(const WireSpec& wire, const KernelEnd& clien
   auto applied = kernel::apply(*a->netns, pair->a, *client_config, state);
   if (applied) applied = kernel::apply(*b->netns, pair->b, *endpoint_config, state);
   if (!applied && pair->made) {
-    if (auto undone = unplug_now(wire.id); !undone) base::log::warning("undoing the wire of {}: {}", wire.id, undone.error().message());
+    if (auto undone = unplug_now(wire.id); !undone)
+      base::log::warning("undoing the wire of {}: {}", wire.id, undone.error().message());
   }
   return applied;
 }
 
-Result<void> KernelPlane::plug_vxlan(const WireSpec& wire, const KernelEnd& workload, Side side, const VxlanEnd& tunnel) {
+Result<void> KernelPlane::plug_vxlan(const WireSpec& wire, const KernelEnd& workload, Side side,
+                                     const VxlanEnd& tunnel) {
   auto config = interface_config(wire.context, side);
   if (!config) return std::unexpected(config.error());
   auto there = place(workload);
@@ -120,7 +124,8 @@ Result<void> KernelPlane::plug_vxlan(const WireSpec& wire, const KernelEnd& work
   auto applied = kernel::apply(*there->netns, device->link, *config,
                                device->made ? kernel::LinkState::fresh : kernel::LinkState::kept);
   if (!applied && device->made) {
-    if (auto undone = unplug_now(wire.id); !undone) base::log::warning("undoing the wire of {}: {}", wire.id, undone.error().message());
+    if (auto undone = unplug_now(wire.id); !undone)
+      base::log::warning("undoing the wire of {}: {}", wire.id, undone.error().message());
   }
   return applied;
 }

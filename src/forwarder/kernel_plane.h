@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Wires made of Linux devices. Netlink blocks, so it runs on a worker thread, one wire after the other (the kernel has one
-// lock for network configuration anyway); links of closed wires are deleted in batches, off every request's path.
+// Wires made of Linux devices. Netlink blocks, so it runs on a worker thread, one wire after the other (the kernel has
+// one lock for network configuration anyway); links of closed wires are deleted in batches, off every request's path.
 #pragma once
 
 #include <map>

@@ -2,9 +2,9 @@
 // What makes wires real. A wire has two ends; what they are decides what it is made of: two kernel interfaces on one
 // machine are a veth pair, a kernel interface and a tunnel a VXLAN device in the workload's namespace.
 //
-// Desired state: plug() says what a wire shall be and may be repeated; unplug() says it shall not be. What exists is read
-// back by the marks that every object bears. Real life: KernelPlane. The simulator: sim::FakeKernel. Single-threaded to
-// its callers; slow work happens elsewhere.
+// Desired state: plug() says what a wire shall be and may be repeated; unplug() says it shall not be. What exists is
+// read back by the marks that every object bears. Real life: KernelPlane. The simulator: sim::FakeKernel.
+// Single-threaded to its callers; slow work happens elsewhere.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +45,7 @@ struct WireSpec {
   std::string id;  // of the connection at this forwarder
   WireEnd client;
   WireEnd endpoint;
-  std::string payload;                         // IP or ETHERNET
+  std::string payload;                           // IP or ETHERNET
   connectioncontext::ConnectionContext context;  // addresses, routes, rules, neighbours, MTU, MAC
 };
 
@@ -69,8 +69,8 @@ class Plane {
   virtual ~Plane() = default;
 
   // The wire exists as described when this returns; what already matches is not touched. On failure nothing new of it
-  // remains. Errors: already_exists for a VNI that another tunnel of this node uses, unimplemented for a pair of ends this
-  // plane cannot join, not_found for a namespace that is gone.
+  // remains. Errors: already_exists for a VNI that another tunnel of this node uses, unimplemented for a pair of ends
+  // this plane cannot join, not_found for a namespace that is gone.
   virtual base::Task<base::Result<void>> plug(WireSpec wire) = 0;
 
   // The wire is gone, its interface names free. Repeating it, or a wire that never was, is a success.

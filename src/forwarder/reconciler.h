@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Removes wires that no connection wants. What should exist is the connections; what exists bears marks; the difference is
-// unplugged once it is older than any client takes to refresh: after a restart the clients of an earlier life's wires come
-// back within their tokens' lifetime and find their wires as they were.
+// Removes wires that no connection wants. What should exist is the connections; what exists bears marks; the difference
+// is unplugged once it is older than any client takes to refresh: after a restart the clients of an earlier life's
+// wires come back within their tokens' lifetime and find their wires as they were.
 #pragma once
 
 #include <map>

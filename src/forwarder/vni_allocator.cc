@@ -22,9 +22,10 @@ base::Result<std::uint32_t> VniAllocator::allocate(const std::string& connection
   }
   if (wanted != 0) {
     if (const auto taken = owners_.find(wanted); taken != owners_.end()) {
-      return fail(Code::already_exists,
-                  "VNI {} is in use on this node by connection {}: the kernel takes each VNI once; ask for another or for none",
-                  wanted, taken->second);
+      return fail(
+          Code::already_exists,
+          "VNI {} is in use on this node by connection {}: the kernel takes each VNI once; ask for another or for none",
+          wanted, taken->second);
     }
   }
   std::uint32_t vni = wanted;
@@ -33,7 +34,8 @@ base::Result<std::uint32_t> VniAllocator::allocate(const std::string& connection
     const auto candidate = static_cast<std::uint32_t>(base::uniform(random_, kMaxVni / 2) * 2 + parity);
     if (candidate != 0 && !owners_.contains(candidate)) vni = candidate;
   }
-  if (vni == 0) return fail(Code::resource_exhausted, "no free VNI was found in {} tries: {} are in use", kTries, owners_.size());
+  if (vni == 0)
+    return fail(Code::resource_exhausted, "no free VNI was found in {} tries: {} are in use", kTries, owners_.size());
   release(connection);
   owners_.emplace(vni, connection);
   by_connection_.emplace(connection, vni);

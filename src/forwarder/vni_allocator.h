@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// VXLAN network identifiers of one node. Each is used once on the node, whatever the remote: the kernel refuses a second
-// device of the same VNI. Two nodes allocate for tunnels between the same pair of addresses without asking each other, so
-// one takes even numbers and the other odd ones, decided by the order of the addresses.
+// VXLAN network identifiers of one node. Each is used once on the node, whatever the remote: the kernel refuses a
+// second device of the same VNI. Two nodes allocate for tunnels between the same pair of addresses without asking each
+// other, so one takes even numbers and the other odd ones, decided by the order of the addresses.
 #pragma once
 
 #include <cstdint>

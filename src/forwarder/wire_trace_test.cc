@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Connections as NSM's own components make them, replayed with ours: which calls reach which process, in which order,
-// and what is in them, for a Request, a refresh and a Close. The figures are those of two recorded runs: one node with a
-// manager that has no registry behind it, and two nodes with a registry.
+// and what is in them, for a Request, a refresh and a Close. The figures are those of two recorded runs: one node with
+// a manager that has no registry behind it, and two nodes with a registry.
 //
 // Where ours differ, on purpose:
 // - A client first asks the manager's monitor for a connection of its earlier life, as NSM's client command does; the
@@ -37,7 +37,8 @@ Message parsed(const rpc::Bytes& body) {
 std::string selected(const rpc::Bytes& body) {
   const auto selector = parsed<mesh::MonitorScopeSelector>(body);
   std::string text;
-  for (const auto& segment : selector.path_segments()) text += " " + segment.name() + "/" + (segment.id().empty() ? "" : "id");
+  for (const auto& segment : selector.path_segments())
+    text += " " + segment.name() + "/" + (segment.id().empty() ? "" : "id");
   return text;
 }
 
@@ -173,12 +174,12 @@ class OneNode : public ConnectionTrace {
 };
 
 TEST_F(OneNode, ARequestMakesTheRecordedCalls) {
-  EXPECT_THAT(calls(), ElementsAre("nsmgr Monitor /id",  //
-                                   "nsmgr Request",      //
-                                   "fwd Request",        //
-                                   "nsmgr FindNS ns-local", "nsmgr FindNSE [ns-local]",  // the forwarder's
-                                   "nse Request",
-                                   "nse Monitor fwd/id", "fwd Monitor nsmgr/id", "nsmgr Monitor nsc/id"));
+  EXPECT_THAT(calls(),
+              ElementsAre("nsmgr Monitor /id",                                  //
+                          "nsmgr Request",                                      //
+                          "fwd Request",                                        //
+                          "nsmgr FindNS ns-local", "nsmgr FindNSE [ns-local]",  // the forwarder's
+                          "nse Request", "nse Monitor fwd/id", "fwd Monitor nsmgr/id", "nsmgr Monitor nsc/id"));
   EXPECT_THAT(course(), ElementsAre(">>> nsmgr", ">>> fwd", ">>> nse", "<<< nse", "<<< fwd", "<<< nsmgr"));
 }
 
@@ -243,8 +244,7 @@ TEST_F(OneNode, MechanismsAreBetweenNeighbours) {
 
 TEST_F(OneNode, TheManagerAddsItsNodeAndNothingElseToTheLabels) {
   EXPECT_THAT(mesh::ordered(asked("nsmgr").connection().labels()), IsEmpty());
-  EXPECT_THAT(mesh::ordered(asked("fwd").connection().labels()),
-              ElementsAre(std::pair("nodeName", "node-of-nsmgr")));
+  EXPECT_THAT(mesh::ordered(asked("fwd").connection().labels()), ElementsAre(std::pair("nodeName", "node-of-nsmgr")));
 }
 
 TEST_F(OneNode, MonitorsTellTheConnectionAsEachHopKnowsIt) {
@@ -276,10 +276,10 @@ TEST_F(OneNode, TheWireIsPluggedBetweenBothNamespaces) {
 
 TEST_F(OneNode, ARefreshMakesTheRecordedCalls) {
   refresh();
-  EXPECT_THAT(calls(), ElementsAre("nsmgr Request", "fwd Request",
-                                   "nsmgr FindNSE nse",  // by its name only
-                                   "nse Request",
-                                   "nse Monitor fwd/id", "fwd Monitor nsmgr/id", "nsmgr Monitor nsc/id"));
+  EXPECT_THAT(calls(),
+              ElementsAre("nsmgr Request", "fwd Request",
+                          "nsmgr FindNSE nse",  // by its name only
+                          "nse Request", "nse Monitor fwd/id", "fwd Monitor nsmgr/id", "nsmgr Monitor nsc/id"));
 }
 
 TEST_F(OneNode, ARefreshKeepsEveryIdAndSendsTheWholePath) {
@@ -414,9 +414,9 @@ class TwoNodes : public ConnectionTrace {
 TEST_F(TwoNodes, ARequestMakesTheRecordedCallsAtEveryPeer) {
   EXPECT_THAT(course(), ElementsAre(">>> nsmgr-a", ">>> fwd-a", ">>> nsmgr-b", ">>> fwd-b", ">>> nse",  //
                                     "<<< nse", "<<< fwd-b", "<<< nsmgr-b", "<<< fwd-a", "<<< nsmgr-a"));
-  EXPECT_THAT(calls("nsmgr-a"), ElementsAre("nsmgr-a Monitor /id", "nsmgr-a Request",  //
-                                            "nsmgr-a FindNS ns-remote", "nsmgr-a FindNSE [ns-remote]",
-                                            "nsmgr-a Monitor nsc/id"));
+  EXPECT_THAT(calls("nsmgr-a"),
+              ElementsAre("nsmgr-a Monitor /id", "nsmgr-a Request",  //
+                          "nsmgr-a FindNS ns-remote", "nsmgr-a FindNSE [ns-remote]", "nsmgr-a Monitor nsc/id"));
   EXPECT_THAT(calls("fwd-a"), ElementsAre("fwd-a Request", "fwd-a Monitor nsmgr-a/id"));
   EXPECT_THAT(calls("nsmgr-b"), ElementsAre("nsmgr-b Request", "nsmgr-b FindNSE nse", "nsmgr-b Monitor fwd-a/id"));
   EXPECT_THAT(calls("fwd-b"), ElementsAre("fwd-b Request", "fwd-b Monitor nsmgr-b/id"));
@@ -433,9 +433,9 @@ TEST_F(TwoNodes, ARequestAsksTheRegistryInTheRecordedOrder) {
                           "registry FindNSE [forwarder] url=tcp://10.0.0.1:5001",  // its own forwarders
                           "registry FindNS ns-remote",                             // forwarder a
                           "registry FindNSE [ns-remote]",
-                          "registry FindNS ns-remote ETHERNET",                    // manager b, which knows the payload
+                          "registry FindNS ns-remote ETHERNET",  // manager b, which knows the payload
                           "registry FindNSE [forwarder] url=tcp://10.0.0.2:5001",
-                          "registry FindNSE nse"));                                // forwarder b
+                          "registry FindNSE nse"));  // forwarder b
   // Each manager then watches the service, and judges the endpoint by what it is told first.
   EXPECT_THAT(watching, UnorderedElementsAre("registry FindNS ns-remote watch", "registry FindNSE nse",
                                              "registry FindNS ns-remote watch", "registry FindNSE nse"));
@@ -509,11 +509,11 @@ TEST_F(TwoNodes, ARefreshMakesTheRecordedCallsAndKeepsEveryId) {
   EXPECT_THAT(calls("nsmgr-a"), ElementsAre("nsmgr-a Request", "nsmgr-a FindNSE nse", "nsmgr-a Monitor nsc/id"));
   EXPECT_THAT(calls("nsmgr-b"), ElementsAre("nsmgr-b Request", "nsmgr-b FindNSE nse", "nsmgr-b Monitor fwd-a/id"));
   // The managers ask for the forwarder they remember, by its name.
-  EXPECT_THAT(calls("registry"),
-              ElementsAre("registry FindNS ns-remote ETHERNET", "registry FindNSE fwd-a [forwarder] url=tcp://10.0.0.1:5001",
-                          "registry FindNSE nse",
-                          "registry FindNS ns-remote ETHERNET", "registry FindNSE fwd-b [forwarder] url=tcp://10.0.0.2:5001",
-                          "registry FindNSE nse"));
+  EXPECT_THAT(
+      calls("registry"),
+      ElementsAre("registry FindNS ns-remote ETHERNET", "registry FindNSE fwd-a [forwarder] url=tcp://10.0.0.1:5001",
+                  "registry FindNSE nse", "registry FindNS ns-remote ETHERNET",
+                  "registry FindNSE fwd-b [forwarder] url=tcp://10.0.0.2:5001", "registry FindNSE nse"));
   for (const char* peer : {"nsmgr-a", "fwd-a", "nsmgr-b", "fwd-b", "nse"}) {
     EXPECT_EQ(ids(asked(peer).connection()), before) << peer;
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file handed from process to process beside a call: an open descriptor and the (device, inode) pair that messages name
-// it by, written inode://DEVICE/INODE in decimal. Copies share the descriptor; the last one closes it.
+// A file handed from process to process beside a call: an open descriptor and the (device, inode) pair that messages
+// name it by, written inode://DEVICE/INODE in decimal. Copies share the descriptor; the last one closes it.
 #pragma once
 
 #include <compare>

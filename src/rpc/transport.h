@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calls between processes, as bytes: what the mesh needs of gRPC and no more, so that the simulator can stand in for it.
+// Calls between processes, as bytes: what the mesh needs of gRPC and no more, so that the simulator can stand in for
+// it.
 //
-// Unary calls and server streams; metadata both ways; deadlines; cancellation; and files that travel beside a message over
-// unix sockets (Descriptor). Everything runs on one scheduler's thread. Real life: http2::Transport, gRPC's wire protocol
-// (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md). The simulator: sim::Transport.
+// Unary calls and server streams; metadata both ways; deadlines; cancellation; and files that travel beside a message
+// over unix sockets (Descriptor). Everything runs on one scheduler's thread. Real life: http2::Transport, gRPC's wire
+// protocol (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md). The simulator: sim::Transport.
 #pragma once
 
 #include <functional>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every rpc::Transport promises, as tests: include it in one test program, name your world, instantiate TransportSuite
-// and, if files travel there, TransportFileSuite (see http2/transport_test.cc).
+// What every rpc::Transport promises, as tests: include it in one test program, name your world, instantiate
+// TransportSuite and, if files travel there, TransportFileSuite (see http2/transport_test.cc).
 #pragma once
 
 #include <gmock/gmock.h>
@@ -25,8 +25,8 @@ class TransportWorld {
   virtual base::Scheduler& scheduler() = 0;
   virtual Transport& client() = 0;
   virtual Transport& server() = 0;
-  virtual std::string fresh_url() = 0;          // nobody listens there yet
-  virtual Descriptor fresh_file() = 0;          // a file whose key no other has
+  virtual std::string fresh_url() = 0;  // nobody listens there yet
+  virtual Descriptor fresh_file() = 0;  // a file whose key no other has
   // Runs events until done() or until this much time has passed.
   virtual void run(const std::function<bool()>& done, base::Duration at_most) = 0;
 };
@@ -155,7 +155,8 @@ class TransportSuite : public ::testing::TestWithParam<World> {
   }
   // Takes the file the request names, or says why it cannot.
   base::Task<base::Result<Bytes>> take(ServerCall& call, Bytes request) {
-    auto file = co_await call.link->descriptor(*parse_inode_url(request), in(std::chrono::milliseconds(300)), call.stop);
+    auto file =
+        co_await call.link->descriptor(*parse_inode_url(request), in(std::chrono::milliseconds(300)), call.stop);
     if (!file) co_return std::unexpected(file.error());
     co_return "took " + file->url();
   }
@@ -285,9 +286,8 @@ TEST_P(TransportSuite, LargeMessagesPass) {
 }
 
 TEST_P(TransportSuite, TooLargeMessagesAreRefusedBothWays) {
-  services_["/t.T/Grow"] = UnaryHandler([](ServerCall&, Bytes) -> base::Task<base::Result<Bytes>> {
-    co_return Bytes((4 << 20) + 1, 'x');
-  });
+  services_["/t.T/Grow"] =
+      UnaryHandler([](ServerCall&, Bytes) -> base::Task<base::Result<Bytes>> { co_return Bytes((4 << 20) + 1, 'x'); });
   services_["/t.T/Echo"] = echo_handler();
   serve();
   const auto sent = call("/t.T/Echo", Bytes((4 << 20) + 1, 'x'));
@@ -358,12 +358,12 @@ TEST_P(TransportSuite, BrokenLinkFailsCallsStopsHandlersAndIsDialledAgain) {
 }
 
 TEST_P(TransportSuite, DroppedChannelStopsTheHandlersOfItsStreams) {
-  services_["/t.T/Watch"] = StreamHandler([gate = &gate_](ServerCall& call, Bytes, ServerStream&)
-                                              -> base::Task<base::Result<void>> {
-    auto passed = co_await gate->pass(call);
-    if (!passed) co_return std::unexpected(passed.error());
-    co_return base::Result<void>{};
-  });
+  services_["/t.T/Watch"] =
+      StreamHandler([gate = &gate_](ServerCall& call, Bytes, ServerStream&) -> base::Task<base::Result<void>> {
+        auto passed = co_await gate->pass(call);
+        if (!passed) co_return std::unexpected(passed.error());
+        co_return base::Result<void>{};
+      });
   serve();
   auto stream = wait(channel_->stream("/t.T/Watch", "x", CallOptions()));
   ASSERT_TRUE(stream) << stream.error().message();

@@ -34,13 +34,14 @@ base::Result<Url> parse_url(std::string_view text) {
   if (text.starts_with("tcp://")) text.remove_prefix(6);
   const auto colon = text.rfind(':');
   if (text.find('/') != std::string_view::npos || colon == std::string_view::npos) {
-    return fail(Code::invalid_argument, "URL '{}' is not one Patchbay can reach: write unix:///path, tcp://host:port or host:port",
-                url.text);
+    return fail(Code::invalid_argument,
+                "URL '{}' is not one Patchbay can reach: write unix:///path, tcp://host:port or host:port", url.text);
   }
   const auto digits = text.substr(colon + 1);
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), url.port);
   if (digits.empty() || error != std::errc{} || end != digits.data() + digits.size()) {
-    return fail(Code::invalid_argument, "URL '{}' has the port '{}': a port is a number from 0 to 65535", url.text, digits);
+    return fail(Code::invalid_argument, "URL '{}' has the port '{}': a port is a number from 0 to 65535", url.text,
+                digits);
   }
   auto host = text.substr(0, colon);
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);

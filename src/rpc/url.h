@@ -13,10 +13,10 @@ enum class UrlScheme { unix_socket, tcp, inode };
 
 struct Url {
   UrlScheme scheme = UrlScheme::tcp;
-  std::string path;         // unix_socket
-  std::string host;         // tcp; empty means every address, when listening. IPv6 without brackets
-  std::uint16_t port = 0;   // tcp
-  std::string text;         // as it was given
+  std::string path;        // unix_socket
+  std::string host;        // tcp; empty means every address, when listening. IPv6 without brackets
+  std::uint16_t port = 0;  // tcp
+  std::string text;        // as it was given
 
   // Local peers share this machine's kernel: connections to them need no tunnel.
   bool local() const { return scheme != UrlScheme::tcp; }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The simulated transport under the suite every transport passes: within a node, between nodes, and over a rough network.
+// The simulated transport under the suite every transport passes: within a node, between nodes, and over a rough
+// network.
 #include "rpc/transport_suite.h"
 #include "sim/transport.h"
 

@@ -18,12 +18,18 @@ constexpr std::size_t kWindow = 65'535;  // bytes, HTTP/2's initial window
 
 std::string_view name_of(Frame::Kind kind) {
   switch (kind) {
-    case Frame::Kind::start: return "start";
-    case Frame::Kind::message: return "message";
-    case Frame::Kind::end: return "end";
-    case Frame::Kind::cancel: return "cancel";
-    case Frame::Kind::credit: return "credit";
-    case Frame::Kind::reset: return "reset";
+    case Frame::Kind::start:
+      return "start";
+    case Frame::Kind::message:
+      return "message";
+    case Frame::Kind::end:
+      return "end";
+    case Frame::Kind::cancel:
+      return "cancel";
+    case Frame::Kind::credit:
+      return "credit";
+    case Frame::Kind::reset:
+      return "reset";
   }
   return "?";
 }
@@ -34,7 +40,8 @@ void Pipe::push(Frame frame, base::Duration extra) {
   const auto now = network_.world().now();
   auto due = now + network_.latency(local_) + extra;
   if (!local_ && frame.kind != Frame::Kind::reset) {
-    if (chance(network_.random(), network_.faults().retransmit)) due += between(network_.random(), milliseconds(200), seconds(3));
+    if (chance(network_.random(), network_.faults().retransmit))
+      due += between(network_.random(), milliseconds(200), seconds(3));
     if (chance(network_.random(), network_.faults().reset)) {
       if (const auto sender = sender_.lock()) {
         sender->process().log(fmt::format("a message is lost with its connection: {}", name_of(frame.kind)));
@@ -260,7 +267,8 @@ class ServerStreamEnd final : public rpc::ServerStream {
 
  private:
   Result<void> check() const {
-    if (end_->broken()) return fail(Code::unavailable, "{}: the stream's connection broke: {}", call_.method, end_->why().message());
+    if (end_->broken())
+      return fail(Code::unavailable, "{}: the stream's connection broke: {}", call_.method, end_->why().message());
     if (serving_->stop.stopped()) return fail(Code::cancelled, "{}: the client ended the stream", call_.method);
     return {};
   }
@@ -286,8 +294,8 @@ Task<Result<void>> ListenerState::dispatch(const rpc::Services& services, rpc::S
     auto answer = co_await (*unary)(call, std::move(body));
     if (!answer) co_return std::unexpected(answer.error());
     if (answer->size() > kMaxMessage) {
-      co_return fail(Code::resource_exhausted, "{}: the answer has {} bytes, the limit is {}: ask for less", call.method,
-                     answer->size(), kMaxMessage);
+      co_return fail(Code::resource_exhausted, "{}: the answer has {} bytes, the limit is {}: ask for less",
+                     call.method, answer->size(), kMaxMessage);
     }
     Frame reply(Frame::Kind::message, stream);
     reply.metadata = std::move(call.reply_metadata);

@@ -28,14 +28,14 @@ struct Frame {
 
   Kind kind;
   std::uint32_t stream;
-  std::string method;                      // start
-  base::Duration timeout{};                // start
-  rpc::Metadata metadata;                  // start, message
-  rpc::Bytes body;                         // start, message
-  std::vector<rpc::Descriptor> files;      // start, message
-  std::size_t credit = 0;                  // credit: bytes read
-  std::optional<base::Error> error;        // end, reset
-  bool unprocessed = false;                // end: no handler has seen the call
+  std::string method;                  // start
+  base::Duration timeout{};            // start
+  rpc::Metadata metadata;              // start, message
+  rpc::Bytes body;                     // start, message
+  std::vector<rpc::Descriptor> files;  // start, message
+  std::size_t credit = 0;              // credit: bytes read
+  std::optional<base::Error> error;    // end, reset
+  bool unprocessed = false;            // end: no handler has seen the call
 };
 
 class End;
@@ -197,7 +197,7 @@ class ListenerState : public std::enable_shared_from_this<ListenerState> {
   void accept(const std::shared_ptr<ServerEnd>& end) { ends_[end->serial()] = end; }
   void forget(const End& end) { ends_.erase(end.serial()); }
   void serve(std::shared_ptr<ServerEnd> end, Frame start);
-  void refuse();                     // takes nothing new
+  void refuse();                       // takes nothing new
   void close(const base::Error& why);  // breaks every connection
   base::Task<void> finish();
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What happened in a simulated world, a line an event. The hash over all lines is the run's fingerprint: two runs of one
-// seed that differ in a byte differ in it. The last lines are kept for printing beside a violation.
+// What happened in a simulated world, a line an event. The hash over all lines is the run's fingerprint: two runs of
+// one seed that differ in a byte differ in it. The last lines are kept for printing beside a violation.
 #pragma once
 
 #include <cstdint>

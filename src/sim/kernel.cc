@@ -19,9 +19,11 @@ using forwarder::WireSpec;
 namespace {
 
 std::string describe(const WireEnd& end) {
-  if (const auto* kernel = std::get_if<KernelEnd>(&end)) return fmt::format("{} {}", kernel->netns.url(), kernel->interface);
+  if (const auto* kernel = std::get_if<KernelEnd>(&end))
+    return fmt::format("{} {}", kernel->netns.url(), kernel->interface);
   const auto& tunnel = std::get<VxlanEnd>(end);
-  return fmt::format("vxlan {} {} port {} vni {}", tunnel.local.to_string(), tunnel.remote.to_string(), tunnel.port, tunnel.vni);
+  return fmt::format("vxlan {} {} port {} vni {}", tunnel.local.to_string(), tunnel.remote.to_string(), tunnel.port,
+                     tunnel.vni);
 }
 
 bool same(const WireEnd& a, const WireEnd& b) {
@@ -125,7 +127,8 @@ Result<void> FakeKernel::check(const WireKey& key, const WireEnd& end) const {
 Result<void> FakeKernel::create(const std::string& mark, const WireSpec& spec) {
   const WireKey key(mark, spec.id);
   const auto found = wires_.find(key);
-  if (found != wires_.end() && same(found->second.spec.client, spec.client) && same(found->second.spec.endpoint, spec.endpoint)) {
+  if (found != wires_.end() && same(found->second.spec.client, spec.client) &&
+      same(found->second.spec.endpoint, spec.endpoint)) {
     return {};
   }
   if (std::holds_alternative<VxlanEnd>(spec.client) && std::holds_alternative<VxlanEnd>(spec.endpoint)) {
@@ -136,7 +139,8 @@ Result<void> FakeKernel::create(const std::string& mark, const WireSpec& spec) {
   }
   if (found != wires_.end()) wires_.erase(found);
   wires_.emplace(key, Wire{spec, false});
-  world_.god().log(fmt::format("{}: {} makes {}: {} to {}", node_, mark, spec.id, describe(spec.client), describe(spec.endpoint)));
+  world_.god().log(
+      fmt::format("{}: {} makes {}: {} to {}", node_, mark, spec.id, describe(spec.client), describe(spec.endpoint)));
   return {};
 }
 
@@ -211,8 +215,8 @@ Task<Result<forwarder::EndCounters>> FakePlane::counters(std::string id, forward
   co_return forwarder::EndCounters();
 }
 
-bool packets_cross(const std::map<wire::IpAddress, FakeKernel*>& kernels, const FakeKernel& start, rpc::InodeKey from_netns,
-                   const std::string& from_interface, rpc::InodeKey to_netns,
+bool packets_cross(const std::map<wire::IpAddress, FakeKernel*>& kernels, const FakeKernel& start,
+                   rpc::InodeKey from_netns, const std::string& from_interface, rpc::InodeKey to_netns,
                    const std::function<bool(const std::string&, const std::string&)>& reachable) {
   const auto* first = start.wire_at(from_netns, from_interface);
   if (first == nullptr || !first->configured) return false;

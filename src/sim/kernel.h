@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node's kernel as the forwarder's plane needs it: namespaces, the interfaces in them, tunnels. It outlives the processes
-// that ask it for something: what a forwarder made before it was killed is still there, marked, for its successor to find.
+// A node's kernel as the forwarder's plane needs it: namespaces, the interfaces in them, tunnels. It outlives the
+// processes that ask it for something: what a forwarder made before it was killed is still there, marked, for its
+// successor to find.
 //
 // A plane's call takes time, may fail, and is not atomic: a wire is made, then configured. A process killed in between
 // leaves a wire half made, and whether its last step still happens is the seed's to say.
@@ -92,10 +93,10 @@ class FakePlane final : public forwarder::Plane {
   const std::string mark_;
 };
 
-// Whether a packet sent into one interface comes out of the other: along wires and tunnels, node by node. kernels by the
-// address tunnels start from; reachable says whether two nodes' underlays reach each other.
-bool packets_cross(const std::map<::wire::IpAddress, FakeKernel*>& kernels, const FakeKernel& start, rpc::InodeKey from_netns,
-                   const std::string& from_interface, rpc::InodeKey to_netns,
+// Whether a packet sent into one interface comes out of the other: along wires and tunnels, node by node. kernels by
+// the address tunnels start from; reachable says whether two nodes' underlays reach each other.
+bool packets_cross(const std::map<::wire::IpAddress, FakeKernel*>& kernels, const FakeKernel& start,
+                   rpc::InodeKey from_netns, const std::string& from_interface, rpc::InodeKey to_netns,
                    const std::function<bool(const std::string&, const std::string&)>& reachable);
 
 }  // namespace sim

@@ -50,8 +50,8 @@ int main(int argc, char** argv) {
   if (twice) {
     const auto again = sim::run_seed(seed, options);
     if (again.hash != outcome.hash) {
-      fmt::print("violated: two runs of seed {} differ: {:016x}, {:016x}\nreplay: {} --twice\n", seed, outcome.hash, again.hash,
-                 sim::replay_command(seed, options));
+      fmt::print("violated: two runs of seed {} differ: {:016x}, {:016x}\nreplay: {} --twice\n", seed, outcome.hash,
+                 again.hash, sim::replay_command(seed, options));
       return 1;
     }
     fmt::print("the second run hashes alike\n");

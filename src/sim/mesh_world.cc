@@ -14,11 +14,13 @@ using base::Task;
 namespace {
 
 constexpr std::size_t kServices = 3;
-constexpr std::size_t kCallsUnderWay = 2;          // a registration may be being refreshed at that moment
+constexpr std::size_t kCallsUnderWay = 2;       // a registration may be being refreshed at that moment
 constexpr base::Duration kGrace = seconds(10);  // from SIGTERM to SIGKILL of a pod
 
 std::string service_name(std::size_t service) { return fmt::format("service-{}", service); }
-std::string payload_of(std::size_t service) { return std::string(service % 2 == 0 ? mesh::kPayloadEthernet : mesh::kPayloadIp); }
+std::string payload_of(std::size_t service) {
+  return std::string(service % 2 == 0 ? mesh::kPayloadEthernet : mesh::kPayloadIp);
+}
 std::string address_of(std::size_t node) { return fmt::format("10.0.{}.{}", node / 250, node % 250 + 1); }
 
 Settings settled(World& world, const std::function<void(Settings&)>& adjust) {
@@ -70,21 +72,24 @@ MeshWorld::MeshWorld(std::uint64_t seed, MeshOptions options, const std::functio
   }
   world_.add_invariant([this] { check_current(); });
 
-  start(add_slot("registry-node", "registry",
-                 [this](Process& process) { return std::make_unique<RegistryRole>(network_, process, settings_, disk_); }));
+  start(add_slot("registry-node", "registry", [this](Process& process) {
+    return std::make_unique<RegistryRole>(network_, process, settings_, disk_);
+  }));
   for (std::size_t node = 0; node < options_.nodes; ++node) {
     start(add_slot(node_name(node), fmt::format("manager-{}", node), [this, node](Process& process) {
       return std::make_unique<ManagerRole>(network_, process, settings_, address_of(node));
     }));
     start(add_slot(node_name(node), fmt::format("forwarder-{}", node), [this, node](Process& process) {
-      return std::make_unique<ForwarderRole>(network_, process, settings_, kernel(node), *wire::IpAddress::parse(address_of(node)));
+      return std::make_unique<ForwarderRole>(network_, process, settings_, kernel(node),
+                                             *wire::IpAddress::parse(address_of(node)));
     }));
   }
 }
 
 MeshWorld::~MeshWorld() { world_.finish(); }
 
-MeshWorld::Slot& MeshWorld::add_slot(std::string node, std::string name, std::function<std::unique_ptr<Role>(Process&)> make) {
+MeshWorld::Slot& MeshWorld::add_slot(std::string node, std::string name,
+                                     std::function<std::unique_ptr<Role>(Process&)> make) {
   Slot& slot = slots_.emplace_back();
   slot.node = std::move(node);
   slot.name = std::move(name);
@@ -108,7 +113,8 @@ void MeshWorld::start(Slot& slot) {
 }
 
 void MeshWorld::restart_later(Slot& slot) {
-  const auto delay = chance(random_, 700'000) ? between(random_, milliseconds(100), seconds(3)) : between(random_, seconds(3), seconds(40));
+  const auto delay = chance(random_, 700'000) ? between(random_, milliseconds(100), seconds(3))
+                                              : between(random_, seconds(3), seconds(40));
   world_.god().post_at(world_.now() + delay, [this, &slot] {
     if (slot.wanted) start(slot);
   });
@@ -125,12 +131,13 @@ bool MeshWorld::crosses(const mesh::Connection& connection, const Process& clien
     }
     return nullptr;
   }();
-  const auto netns = rpc::parse_inode_url(mesh::mechanism_parameter(connection.mechanism(), mesh::parameter::kInodeUrl));
+  const auto netns =
+      rpc::parse_inode_url(mesh::mechanism_parameter(connection.mechanism(), mesh::parameter::kInodeUrl));
   const auto endpoint = std::ranges::find_if(
       pods_, [&](const Pod& pod) { return pod.exists && pod.name == connection.network_service_endpoint_name(); });
   if (here == nullptr || !netns || endpoint == pods_.end()) return false;
-  return packets_cross(kernels_by_address_, *here, *netns, mesh::mechanism_parameter(connection.mechanism(), mesh::parameter::kName),
-                       endpoint->netns.key(),
+  return packets_cross(kernels_by_address_, *here, *netns,
+                       mesh::mechanism_parameter(connection.mechanism(), mesh::parameter::kName), endpoint->netns.key(),
                        [this](const std::string& a, const std::string& b) { return network_.reachable(a, b); });
 }
 
@@ -148,7 +155,9 @@ void MeshWorld::add_pod(Kind kind) {
   pod.slot = &add_slot(node_name(node), parts.name, {});
   Slot& slot = *pod.slot;
   if (kind == Kind::endpoint) {
-    slot.make = [this, parts](Process& process) { return std::make_unique<EndpointRole>(network_, process, settings_, parts); };
+    slot.make = [this, parts](Process& process) {
+      return std::make_unique<EndpointRole>(network_, process, settings_, parts);
+    };
   } else {
     slot.make = [this, parts, &slot](Process& process) {
       if (slot.liveness) old_liveness_.push_back(std::move(slot.liveness));
@@ -196,7 +205,8 @@ void MeshWorld::cut_something() {
   const auto b = pick();
   if (a == b) return;
   network_.partition(a, b);
-  const auto lasting = chance(random_, 700'000) ? between(random_, milliseconds(100), seconds(5)) : between(random_, seconds(5), seconds(60));
+  const auto lasting = chance(random_, 700'000) ? between(random_, milliseconds(100), seconds(5))
+                                                : between(random_, seconds(5), seconds(60));
   world_.god().post_at(world_.now() + lasting, [this, a, b] { network_.heal(a, b); });
 }
 
@@ -227,7 +237,8 @@ void MeshWorld::step() {
     cut_something();
   } else if (dice < 93) {
     const Slot& slot = slots_[base::uniform(random_, slots_.size())];
-    if (slot.process != nullptr) slot.process->pause_until(world_.now() + between(random_, milliseconds(10), seconds(5)));
+    if (slot.process != nullptr)
+      slot.process->pause_until(world_.now() + between(random_, milliseconds(10), seconds(5)));
   } else {
     const Slot& slot = slots_[base::uniform(random_, slots_.size())];
     const auto by = between(random_, -seconds(20), seconds(20));
@@ -309,8 +320,8 @@ void MeshWorld::check_calm() {
     if (role == nullptr) return world_.violate(pod.name + " does not run although all is calm");
     const auto connections = role->connections()->connections();
     if (possible && connections.size() != pod.wires) {
-      return world_.violate(fmt::format("{} has {} of {} wires to {} although all is calm", pod.name, connections.size(), pod.wires,
-                                        pod.service));
+      return world_.violate(fmt::format("{} has {} of {} wires to {} although all is calm", pod.name,
+                                        connections.size(), pod.wires, pod.service));
     }
     for (const auto& connection : connections) {
       for (const auto& segment : connection.path().path_segments()) live[segment.id()] = pod.name;
@@ -345,7 +356,8 @@ void MeshWorld::check_wires(const std::map<std::string, std::string>& live_ids) 
       }
     }
     if (forwarder->vnis() != tunnels) {
-      return world_.violate(fmt::format("{} holds {} VNIs for the {} tunnels it chose them for", slot.name, forwarder->vnis(), tunnels));
+      return world_.violate(
+          fmt::format("{} holds {} VNIs for the {} tunnels it chose them for", slot.name, forwarder->vnis(), tunnels));
     }
   }
   wires_in_calm_ = std::max(wires_in_calm_, wires());
@@ -370,10 +382,11 @@ void MeshWorld::check_empty() {
     if (const auto* found = dynamic_cast<const RegistryRole*>(role)) registry = found;
   }
   if (registry == nullptr || registry->endpoints() != enrolled) {
-    return world_.violate(fmt::format("the registry has {} endpoints, {} live", registry == nullptr ? 0 : registry->endpoints(), enrolled));
+    return world_.violate(fmt::format("the registry has {} endpoints, {} live",
+                                      registry == nullptr ? 0 : registry->endpoints(), enrolled));
   }
-  // Whoever is enrolled watches its own records, two for an endpoint and one for a forwarder, and its manager passes those
-  // watches on. Connections' streams are gone.
+  // Whoever is enrolled watches its own records, two for an endpoint and one for a forwarder, and its manager passes
+  // those watches on. Connections' streams are gone.
   std::map<std::string, std::size_t> watches;
   for (const Slot& slot : slots_) {
     const Role* role = living(slot);

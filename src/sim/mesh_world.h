@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A whole mesh in one world: nodes, a registry, managers, forwarders, pods that come and go, and what goes wrong with them.
+// A whole mesh in one world: nodes, a registry, managers, forwarders, pods that come and go, and what goes wrong with
+// them.
 //
-// A run has three parts. Turmoil: so many steps, each a thing that happens to a mesh, among faults. Calm: faults end, all
-// that died is back; after enough time every wire that can exist does and nothing else. Empty: all clients have gone; what
-// they held is free.
+// A run has three parts. Turmoil: so many steps, each a thing that happens to a mesh, among faults. Calm: faults end,
+// all that died is back; after enough time every wire that can exist does and nothing else. Empty: all clients have
+// gone; what they held is free.
 #pragma once
 
 #include <deque>
@@ -50,7 +51,7 @@ class MeshWorld {
     std::function<std::unique_ptr<Role>(Process&)> make;
     bool wanted = true;
     Process* process = nullptr;
-    Role* role = nullptr;  // while the process is alive
+    Role* role = nullptr;                      // while the process is alive
     std::unique_ptr<mesh::Liveness> liveness;  // of the process's present life; clients
   };
   enum class Kind { client, endpoint };

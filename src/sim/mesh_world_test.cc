@@ -6,12 +6,12 @@
 #include <gtest/gtest.h>
 
 #include "mesh/chains/serving.h"
+#include "mesh/elements/descriptors/descriptors.h"
 #include "mesh/elements/kernel_endpoint/kernel_endpoint.h"
 #include "mesh/elements/mechanisms/mechanisms.h"
 #include "mesh/elements/path/path.h"
 #include "mesh/elements/path_token/path_token.h"
 #include "mesh/elements/timeout/timeout.h"
-#include "mesh/elements/descriptors/descriptors.h"
 #include "mesh/elements/trim_path/trim_path.h"
 #include "sim/run.h"
 
@@ -120,7 +120,9 @@ std::string violation_with(const std::function<void(Settings&)>& adjust) {
 
 TEST(Invariants, NoticeAnIpamThatForgets) {
   EXPECT_THAT(violation_with([](Settings& settings) {
-                settings.make_endpoint = [](const mesh::EndpointParts& parts) { return std::make_unique<ForgetfulEndpoint>(parts); };
+                settings.make_endpoint = [](const mesh::EndpointParts& parts) {
+                  return std::make_unique<ForgetfulEndpoint>(parts);
+                };
               }),
               HasSubstr("belongs to"));
 }
@@ -155,7 +157,9 @@ class LazyPlane final : public forwarder::Plane {
   Task<Result<void>> plug(forwarder::WireSpec) override { co_return Result<void>(); }
   Task<Result<void>> unplug(std::string) override { co_return Result<void>(); }
   Task<Result<std::vector<std::string>>> plugged() override { co_return std::vector<std::string>(); }
-  Task<Result<forwarder::EndCounters>> counters(std::string, forwarder::Side) override { co_return forwarder::EndCounters(); }
+  Task<Result<forwarder::EndCounters>> counters(std::string, forwarder::Side) override {
+    co_return forwarder::EndCounters();
+  }
 };
 
 TEST(Invariants, NoticeAWireThatCarriesNothing) {

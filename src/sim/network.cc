@@ -93,7 +93,8 @@ std::map<std::uint64_t, std::size_t> Network::open_calls() const {
 
 base::Result<std::string> Network::node_of(const rpc::Url& url, const std::string& from) const {
   if (url.local()) return from;
-  if (url.host.empty() || url.host == "0.0.0.0" || url.host == "::" || url.host == "127.0.0.1" || url.host == "localhost") {
+  if (url.host.empty() || url.host == "0.0.0.0" || url.host == "::" || url.host == "127.0.0.1" ||
+      url.host == "localhost") {
     return from;
   }
   const auto found = hosts_.find(url.host);
@@ -101,7 +102,9 @@ base::Result<std::string> Network::node_of(const rpc::Url& url, const std::strin
   return found->second;
 }
 
-std::string Network::tcp_key(const std::string& node, std::uint16_t port) const { return fmt::format("{} :{}", node, port); }
+std::string Network::tcp_key(const std::string& node, std::uint16_t port) const {
+  return fmt::format("{} :{}", node, port);
+}
 
 std::shared_ptr<ListenerState> Network::find(const rpc::Url& url, const std::string& from,
                                              const std::optional<rpc::Descriptor>& socket) const {
@@ -112,7 +115,8 @@ std::shared_ptr<ListenerState> Network::find(const rpc::Url& url, const std::str
   }
   const auto node = node_of(url, from);
   if (!node) return nullptr;
-  const auto found = by_address_.find(url.scheme == rpc::UrlScheme::tcp ? tcp_key(*node, url.port) : from + " " + url.path);
+  const auto found =
+      by_address_.find(url.scheme == rpc::UrlScheme::tcp ? tcp_key(*node, url.port) : from + " " + url.path);
   return found == by_address_.end() ? nullptr : found->second.lock();
 }
 
@@ -178,7 +182,8 @@ void Network::died(const Process& process) {
   }
   for (const auto& listener : listeners) listener->refuse();
   std::vector<std::shared_ptr<End>> ends;
-  for (auto entry = ends_.lower_bound({process.id(), 0}); entry != ends_.end() && entry->first.first == process.id(); ++entry) {
+  for (auto entry = ends_.lower_bound({process.id(), 0}); entry != ends_.end() && entry->first.first == process.id();
+       ++entry) {
     if (auto end = entry->second.lock()) ends.push_back(std::move(end));
   }
   for (const auto& end : ends) end->die();

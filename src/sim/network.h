@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The network under simulated transports: nodes, addresses, who listens where, latency, and what goes wrong.
 //
-// A connection behaves as TCP (or a unix socket) shows it to a program: bytes come in order or the connection breaks. So
-// loss is a retransmission's delay; a partition holds messages back until it heals or keepalive gives up; a peer that died
-// is heard of soon, or only by keepalive (half open). Unix sockets belong to their node, never break alone, and carry files.
+// A connection behaves as TCP (or a unix socket) shows it to a program: bytes come in order or the connection breaks.
+// So loss is a retransmission's delay; a partition holds messages back until it heals or keepalive gives up; a peer
+// that died is heard of soon, or only by keepalive (half open). Unix sockets belong to their node, never break alone,
+// and carry files.
 #pragma once
 
 #include <cstdint>
@@ -63,7 +64,7 @@ class Network {
   // What Descriptor::open() is for a listening unix socket: fails if none listens there.
   base::Result<rpc::Descriptor> open_socket(const std::string& node, const std::string& path) const;
   std::size_t listeners() const { return by_inode_.size(); }
-  std::size_t connections() const;  // ends that are not broken
+  std::size_t connections() const;                          // ends that are not broken
   std::map<std::uint64_t, std::size_t> open_calls() const;  // that processes have made and wait for, by process
 
   // For the transport.

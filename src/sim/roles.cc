@@ -15,7 +15,7 @@ using base::Task;
 namespace {
 
 constexpr const char* kForwarderService = "forwarder";
-constexpr base::Duration kEpsilon = seconds(2);      // from a deadline to the call's end: what the scheduler owes
+constexpr base::Duration kEpsilon = seconds(2);       // from a deadline to the call's end: what the scheduler owes
 constexpr base::Duration kCloseTimeout = seconds(5);  // of a client that ends
 
 class RealEndpoint final : public EndpointCore {
@@ -121,7 +121,10 @@ mesh::EnrolmentPlan Role::plan(const std::string& name, const std::string& path)
 
 struct RegistryRole::Stores {
   Stores(Process& process, RegistryDisk& disk)
-      : services(process), endpoints(process), recorded_services(process, disk.services), recorded_endpoints(process, disk.endpoints) {
+      : services(process),
+        endpoints(process),
+        recorded_services(process, disk.services),
+        recorded_endpoints(process, disk.endpoints) {
     recorded_services.set_next(services);
     recorded_endpoints.set_next(endpoints);
   }
@@ -205,7 +208,8 @@ Task<void> ForwarderRole::boot() {
   wanted.endpoint.add_network_service_names(kForwarderService);
   auto& labels = (*wanted.endpoint.mutable_network_service_labels())[kForwarderService];
   (*labels.mutable_labels())["p2p"] = "true";
-  enrolment_ = std::make_unique<mesh::RegistryEnrolment>(process_, services_registry_, endpoints_registry_, std::move(wanted));
+  enrolment_ =
+      std::make_unique<mesh::RegistryEnrolment>(process_, services_registry_, endpoints_registry_, std::move(wanted));
   auto enrolled = co_await enrolment_->start();
   if (!enrolled && process_.alive()) process_.log("forwarder: " + enrolled.error().message());
 }
@@ -223,8 +227,8 @@ Task<void> ForwarderRole::finish() {
 
 namespace {
 
-mesh::EndpointParts endpoint_parts(Process& process, rpc::Transport& transport, mesh::TokenSource& tokens, const PodParts& pod,
-                                   mesh::PointToPointIpam addresses) {
+mesh::EndpointParts endpoint_parts(Process& process, rpc::Transport& transport, mesh::TokenSource& tokens,
+                                   const PodParts& pod, mesh::PointToPointIpam addresses) {
   return {process, process.random(), transport, tokens, pod.name, pod.netns, std::move(addresses), {}, {}, {}};
 }
 
@@ -250,7 +254,8 @@ Task<void> EndpointRole::boot() {
   wanted.services.push_back(service);
   wanted.endpoint.add_network_service_names(pod_.service);
   (*wanted.endpoint.mutable_network_service_labels())[pod_.service];
-  enrolment_ = std::make_unique<mesh::RegistryEnrolment>(process_, services_registry_, endpoints_registry_, std::move(wanted));
+  enrolment_ =
+      std::make_unique<mesh::RegistryEnrolment>(process_, services_registry_, endpoints_registry_, std::move(wanted));
   auto enrolled = co_await enrolment_->start();
   if (!enrolled && process_.alive()) process_.log("endpoint: " + enrolled.error().message());
 }
@@ -295,16 +300,18 @@ bool EndpointRole::all_addresses_free() const {
 
 namespace {
 
-mesh::ClientParts client_parts(Process& process, rpc::Transport& transport, mesh::Liveness& liveness, const PodParts& pod,
-                               base::Duration heal_interval) {
+mesh::ClientParts client_parts(Process& process, rpc::Transport& transport, mesh::Liveness& liveness,
+                               const PodParts& pod, base::Duration heal_interval) {
   mesh::HealOptions heal;
   heal.interval = heal_interval;
-  return {process, process.random(), transport, liveness, pod.name, kManagerUrl, pod.netns, info_of(process), heal, {}, {}};
+  return {process,   process.random(), transport, liveness, pod.name, kManagerUrl,
+          pod.netns, info_of(process), heal,      {},       {}};
 }
 
 }  // namespace
 
-ClientRole::ClientRole(Network& network, Process& process, const Settings& settings, PodParts pod, mesh::Liveness& liveness)
+ClientRole::ClientRole(Network& network, Process& process, const Settings& settings, PodParts pod,
+                       mesh::Liveness& liveness)
     : Role(network, process, settings),
       pod_(std::move(pod)),
       client_(client_parts(process, transport_, liveness, pod_, settings.heal_interval)) {
@@ -323,8 +330,8 @@ Task<Result<mesh::Connection>> ClientRole::attempt(std::size_t index) {
     if (*ended || process_.state() != Process::State::running) return;
     process_.post_at(process_.now() + kEpsilon, [this, ended] {  // it may have been paused
       if (!*ended && process_.state() == Process::State::running) {
-        process_.world().violate(fmt::format("{}: a request has not ended by twice its timeout of {} s", process_.label(),
-                                             settings_.request_timeout / seconds(1)));
+        process_.world().violate(fmt::format("{}: a request has not ended by twice its timeout of {} s",
+                                             process_.label(), settings_.request_timeout / seconds(1)));
       }
     });
   });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The processes of a simulated mesh: the real chains, wired as their commands wire them, over simulated transport, kernel
-// and clock.
+// The processes of a simulated mesh: the real chains, wired as their commands wire them, over simulated transport,
+// kernel and clock.
 #pragma once
 
 #include <functional>
@@ -136,10 +136,10 @@ class ForwarderRole final : public Role {
 struct PodParts {
   std::string name;
   std::string service;
-  std::string payload;      // endpoints
+  std::string payload;  // endpoints
   rpc::Descriptor netns;
-  std::string prefix;       // endpoints: the addresses they give
-  std::size_t wires = 1;    // clients: how many connections they want
+  std::string prefix;     // endpoints: the addresses they give
+  std::size_t wires = 1;  // clients: how many connections they want
 };
 
 class EndpointRole final : public Role {

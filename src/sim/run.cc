@@ -71,7 +71,8 @@ std::string replay_command(std::uint64_t seed, const MeshOptions& options) {
                      options.faults ? "" : " --no-faults");
 }
 
-std::vector<std::uint64_t> run_batch(std::uint64_t first, std::uint64_t count, const MeshOptions& options, unsigned jobs) {
+std::vector<std::uint64_t> run_batch(std::uint64_t first, std::uint64_t count, const MeshOptions& options,
+                                     unsigned jobs) {
   struct Child {
     std::uint64_t first;
     std::uint64_t last;
@@ -115,11 +116,13 @@ std::vector<std::uint64_t> run_batch(std::uint64_t first, std::uint64_t count, c
     for (auto end = report.find('\n'); end != std::string::npos; start = end + 1, end = report.find('\n', start)) {
       const auto line = report.substr(start, end - start);
       const auto seed = std::stoull(line);
-      print(fmt::format("seed {} fails: {}\n  {}", seed, line.substr(line.find(' ') + 1), replay_command(seed, options)));
+      print(
+          fmt::format("seed {} fails: {}\n  {}", seed, line.substr(line.find(' ') + 1), replay_command(seed, options)));
       failed.push_back(seed);
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-      print(fmt::format("one of the seeds {} to {} ends the process: run them singly", child->second.first, child->second.last - 1));
+      print(fmt::format("one of the seeds {} to {} ends the process: run them singly", child->second.first,
+                        child->second.last - 1));
       failed.push_back(child->second.first);
     }
     done += child->second.last - child->second.first;

@@ -26,8 +26,9 @@ Outcome run_seed(std::uint64_t seed, const MeshOptions& options, bool echo = fal
 // The command that repeats a run.
 std::string replay_command(std::uint64_t seed, const MeshOptions& options);
 
-// Seeds from the first on, in so many processes at once. Every tenth runs twice and must hash alike. Prints progress and
-// the first failing seed; returns the seeds that failed.
-std::vector<std::uint64_t> run_batch(std::uint64_t first, std::uint64_t count, const MeshOptions& options, unsigned jobs);
+// Seeds from the first on, in so many processes at once. Every tenth runs twice and must hash alike. Prints progress
+// and the first failing seed; returns the seeds that failed.
+std::vector<std::uint64_t> run_batch(std::uint64_t first, std::uint64_t count, const MeshOptions& options,
+                                     unsigned jobs);
 
 }  // namespace sim

@@ -18,7 +18,7 @@ using base::TimePoint;
 
 namespace {
 
-constexpr int kAttempts = 3;  // of a call that the server did not look at
+constexpr int kAttempts = 3;                                 // of a call that the server did not look at
 constexpr base::Duration kDeadCallDelay = milliseconds(10);  // so that a zombie's retry loop does not spin
 
 // Whoever needs the connection holds one; it closes when the last is gone.
@@ -73,7 +73,8 @@ class StreamCall final : public ClientCall, public std::enable_shared_from_this<
     stream_ = lease_->end().open(shared_from_this(), std::move(frame));
     if (deadline != base::kNoDeadline) {
       timer_ = process_.post_at(deadline, [weak = weak_from_this()] {
-        if (auto self = weak.lock()) self->give_up(base::Error(Code::deadline_exceeded, "the stream's deadline passed"));
+        if (auto self = weak.lock())
+          self->give_up(base::Error(Code::deadline_exceeded, "the stream's deadline passed"));
       });
     }
     stop_ = stop.on_stop([weak = weak_from_this()] {
@@ -205,7 +206,8 @@ class Channel final : public rpc::Channel, public std::enable_shared_from_this<C
       co_return fail(Code::unavailable, "{}: this process is dead", method);
     }
     if (size > kMaxMessage) {
-      co_return fail(Code::resource_exhausted, "{}: the request has {} bytes, the limit is {}: send less", method, size, kMaxMessage);
+      co_return fail(Code::resource_exhausted, "{}: the request has {} bytes, the limit is {}: send less", method, size,
+                     kMaxMessage);
     }
     if (stop.stopped()) co_return fail(Code::cancelled, "{}: the call was cancelled", method);
     if (deadline <= process_.now()) co_return fail(Code::deadline_exceeded, "{}: the deadline passed", method);
@@ -232,7 +234,8 @@ class Channel final : public rpc::Channel, public std::enable_shared_from_this<C
     const auto node = network_.node_of(url_, process_.node());
     if (!node) return settle(std::unexpected(node.error()));
     if (!local() && !network_.reachable(process_.node(), *node)) {
-      if (process_.now() + retry > give_up) return settle(fail(Code::unavailable, "cannot connect to {}: timed out", url_.text));
+      if (process_.now() + retry > give_up)
+        return settle(fail(Code::unavailable, "cannot connect to {}: timed out", url_.text));
       process_.post_at(process_.now() + retry, [weak = weak_from_this(), give_up, retry] {
         if (auto self = weak.lock()) self->dialled(give_up, retry * 2);  // as TCP's SYNs
       });
@@ -247,7 +250,8 @@ class Channel final : public rpc::Channel, public std::enable_shared_from_this<C
 
   std::shared_ptr<Lease> connect_to(const std::shared_ptr<ListenerState>& listener) {
     const auto connection = network_.next_connection();
-    auto client = std::make_shared<ClientEnd>(network_, process_, connection, connection * 2, local(), listener->identity);
+    auto client =
+        std::make_shared<ClientEnd>(network_, process_, connection, connection * 2, local(), listener->identity);
     auto server = std::make_shared<ServerEnd>(network_, listener->process(), connection, connection * 2 + 1, local(),
                                               identity_, listener);
     client->join(server);
@@ -293,7 +297,8 @@ Transport::Transport(Network& network, Process& process, rpc::CallCredentials* c
   network_.watch(process_);
 }
 
-Result<std::shared_ptr<rpc::Channel>> Transport::channel(const std::string& url, std::optional<rpc::Descriptor> socket) {
+Result<std::shared_ptr<rpc::Channel>> Transport::channel(const std::string& url,
+                                                         std::optional<rpc::Descriptor> socket) {
   auto parsed = rpc::parse_url(url);
   if (!parsed) return std::unexpected(parsed.error());
   if (parsed->scheme == rpc::UrlScheme::inode && !socket) {
@@ -305,7 +310,8 @@ Result<std::shared_ptr<rpc::Channel>> Transport::channel(const std::string& url,
   std::erase_if(channels_, [](const auto& entry) { return entry.second.expired(); });
   std::weak_ptr<rpc::Channel>& known = channels_[url];
   if (auto channel = known.lock()) return channel;
-  auto channel = std::make_shared<Channel>(network_, process_, credentials_, identity_, std::move(*parsed), std::move(socket));
+  auto channel =
+      std::make_shared<Channel>(network_, process_, credentials_, identity_, std::move(*parsed), std::move(socket));
   known = channel;
   return channel;
 }

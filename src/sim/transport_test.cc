@@ -25,12 +25,13 @@ constexpr const char* kEndless = "/test.Test/Endless";
 class Server final : public Program {
  public:
   Server(Network& network, Process& process, const std::string& url) : process_(process), transport_(network, process) {
-    services_[kEcho] = rpc::UnaryHandler([this](rpc::ServerCall& call, rpc::Bytes body) { return echo(call, std::move(body)); });
+    services_[kEcho] =
+        rpc::UnaryHandler([this](rpc::ServerCall& call, rpc::Bytes body) { return echo(call, std::move(body)); });
     services_[kHang] = rpc::UnaryHandler([this](rpc::ServerCall& call, rpc::Bytes) { return hang(call); });
     services_[kCount] = rpc::StreamHandler(
         [](rpc::ServerCall&, rpc::Bytes body, rpc::ServerStream& stream) { return count(std::move(body), stream); });
-    services_[kEndless] = rpc::StreamHandler(
-        [this](rpc::ServerCall&, rpc::Bytes, rpc::ServerStream& stream) { return endless(stream); });
+    services_[kEndless] =
+        rpc::StreamHandler([this](rpc::ServerCall&, rpc::Bytes, rpc::ServerStream& stream) { return endless(stream); });
     auto listening = transport_.listen(url, services_);
     if (!listening) ADD_FAILURE() << listening.error().message();
     if (listening) listener_ = std::move(*listening);
@@ -107,11 +108,13 @@ class SimTransport : public testing::Test {
     auto outcome = std::make_shared<std::optional<Result<rpc::Reply>>>();
     auto channel = client->channel(url);
     EXPECT_TRUE(channel);
-    if (channel) base::spawn_detached(run(*channel, method, body, client_process.now() + timeout, std::move(files), outcome));
+    if (channel)
+      base::spawn_detached(run(*channel, method, body, client_process.now() + timeout, std::move(files), outcome));
     return outcome;
   }
-  static Task<void> run(std::shared_ptr<rpc::Channel> channel, std::string method, std::string body, base::TimePoint deadline,
-                        std::vector<rpc::Descriptor> files, std::shared_ptr<std::optional<Result<rpc::Reply>>> outcome) {
+  static Task<void> run(std::shared_ptr<rpc::Channel> channel, std::string method, std::string body,
+                        base::TimePoint deadline, std::vector<rpc::Descriptor> files,
+                        std::shared_ptr<std::optional<Result<rpc::Reply>>> outcome) {
     rpc::CallOptions options;
     options.deadline = deadline;
     options.descriptors = std::move(files);

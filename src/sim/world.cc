@@ -17,9 +17,7 @@ constexpr std::uint64_t kLivelock = 1'000'000;  // events without time passing; 
 
 }  // namespace
 
-bool chance(base::Random& random, std::uint32_t per_million) {
-  return base::uniform(random, 1'000'000) < per_million;
-}
+bool chance(base::Random& random, std::uint32_t per_million) { return base::uniform(random, 1'000'000) < per_million; }
 
 base::Duration between(base::Random& random, base::Duration low, base::Duration high) {
   if (high <= low) return low;
@@ -84,7 +82,8 @@ base::Task<void> Process::wind_up() {
 }
 
 World::World(std::uint64_t seed) : seed_(seed), order_(random_for("order")), now_(kStart) {
-  processes_.push_back(std::unique_ptr<Process>(new Process(*this, next_process_++, "", "world", random_for("world").next())));
+  processes_.push_back(
+      std::unique_ptr<Process>(new Process(*this, next_process_++, "", "world", random_for("world").next())));
   base::log::set_sink([this](base::log::Level level, std::string_view text) {
     // A zombie's last words are nobody's business: the run is the same without them.
     const std::string_view who = current_ != nullptr ? current_->label() : std::string_view("nobody");
@@ -192,7 +191,8 @@ void World::run_one() {
   ready.function();
   ready.function = nullptr;  // what it owned goes while the process is still the current one
   ++events_;
-  if (++events_at_now_ == kLivelock) violate(fmt::format("{} events without time passing, last {}", kLivelock, process.label()));
+  if (++events_at_now_ == kLivelock)
+    violate(fmt::format("{} events without time passing, last {}", kLivelock, process.label()));
   if (!violation_) {
     for (const auto& check : invariants_) check();
   }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Many processes in one: virtual time, and an order of events that the seed decides.
 //
-// A process runs its own events in the order it posted them, as one event loop does; among processes that have something
-// to run at the same instant the seed chooses. Nothing takes time but timers, so a run is as fast as its code. What the
-// world cannot repeat must not enter it: real clocks, threads, addresses of objects, unordered containers.
+// A process runs its own events in the order it posted them, as one event loop does; among processes that have
+// something to run at the same instant the seed chooses. Nothing takes time but timers, so a run is as fast as its
+// code. What the world cannot repeat must not enter it: real clocks, threads, addresses of objects, unordered
+// containers.
 //
 //   seed ──> World ──> Process (a base::Scheduler) ──> Program (the code under test)
 #pragma once
@@ -49,9 +50,9 @@ class Program {
 
 // One simulated process: its scheduler, its randomness, its wall clock.
 //
-// A killed process is dead to the others at once (on_death tells whoever acts for it: transport, kernel). Inside, it lives
-// on as a zombie until its coroutines have unwound, for a suspended coroutine cannot be thrown away: every wait ends with
-// an error, and Program::finish() is asked to end the rest. Then the program is destroyed.
+// A killed process is dead to the others at once (on_death tells whoever acts for it: transport, kernel). Inside, it
+// lives on as a zombie until its coroutines have unwound, for a suspended coroutine cannot be thrown away: every wait
+// ends with an error, and Program::finish() is asked to end the rest. Then the program is destroyed.
 class Process final : public base::Scheduler {
  public:
   enum class State { running, ending, zombie, gone };

@@ -36,11 +36,10 @@ class CallTape {
           return pass_unary(peer, next, call, std::move(body));
         });
       } else {
-        recorded[method] = rpc::StreamHandler(
-            [this, peer, next = std::get<rpc::StreamHandler>(handler)](rpc::ServerCall& call, rpc::Bytes body,
-                                                                       rpc::ServerStream& stream) {
-              return pass_stream(peer, next, call, std::move(body), stream);
-            });
+        recorded[method] = rpc::StreamHandler([this, peer, next = std::get<rpc::StreamHandler>(handler)](
+                                                  rpc::ServerCall& call, rpc::Bytes body, rpc::ServerStream& stream) {
+          return pass_stream(peer, next, call, std::move(body), stream);
+        });
       }
     }
     return recorded;

@@ -48,7 +48,7 @@ class FakePlane final : public forwarder::Plane {
 
   std::map<std::string, forwarder::WireSpec> wires;
   std::map<std::string, int> leftovers;
-  std::vector<std::string> plugs;    // as they came
+  std::vector<std::string> plugs;  // as they came
   std::vector<std::string> unplugs;
 
  private:

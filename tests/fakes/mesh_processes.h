@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mesh's processes in one: the real chains, wired as their commands wire them, over a loopback network, a fake plane
-// and a clock moved by hand. Everything that reaches a server is on the tape.
+// The mesh's processes in one: the real chains, wired as their commands wire them, over a loopback network, a fake
+// plane and a clock moved by hand. Everything that reaches a server is on the tape.
 //
 //   fakes::World world;
 //   fakes::ManagerProcess manager(world, "nsmgr", "tcp://10.0.0.1:5001", "");
@@ -90,7 +90,10 @@ class Process {
 class RegistryProcess final : public Process {
  public:
   explicit RegistryProcess(World& w)
-      : Process(w, "registry"), services(w.scheduler), endpoints(w.scheduler), chain({w.scheduler, tokens, services, endpoints}) {
+      : Process(w, "registry"),
+        services(w.scheduler),
+        endpoints(w.scheduler),
+        chain({w.scheduler, tokens, services, endpoints}) {
     mesh::serve_registry(methods_, w.scheduler, chain.services());
     mesh::serve_registry(methods_, w.scheduler, chain.endpoints());
     listen(kRegistryUrl, methods_);
@@ -122,8 +125,8 @@ class ManagerProcess final : public Process {
         remote_endpoints(*transport, upstream),
         manager({w.scheduler, w.random, *transport, tokens,
                  upstream.empty() ? static_cast<mesh::ServiceRegistry&>(own_services) : remote_services,
-                 upstream.empty() ? static_cast<mesh::EndpointRegistry&>(own_endpoints) : remote_endpoints, n, public_url,
-                 "forwarder", node_of(n), no_prefixes(w)}) {
+                 upstream.empty() ? static_cast<mesh::EndpointRegistry&>(own_endpoints) : remote_endpoints, n,
+                 public_url, "forwarder", node_of(n), no_prefixes(w)}) {
     listen(socket_url, manager.services());
     listen(public_url, manager.services());
   }
@@ -220,9 +223,18 @@ class EndpointProcess final : public Enrolled {
                   const std::string& payload, const mesh::Labels& labels = {})
       : Enrolled(w, n, manager),
         network_namespace(w.new_file(kNamespaceDevice)),
-        endpoint({w.scheduler, w.random, *transport, tokens, n, network_namespace,
-                  mesh::PointToPointIpam::make({{wire::Prefix::parse("172.16.0.0/29").value()}}, mesh::IpamPolicy::polite).value(),
-                  {}, {}, {}}) {
+        endpoint(
+            {w.scheduler,
+             w.random,
+             *transport,
+             tokens,
+             n,
+             network_namespace,
+             mesh::PointToPointIpam::make({{wire::Prefix::parse("172.16.0.0/29").value()}}, mesh::IpamPolicy::polite)
+                 .value(),
+             {},
+             {},
+             {}}) {
     listen(socket.url(), endpoint.services());
     mesh::NetworkService offered;
     offered.set_name(service);
@@ -250,7 +262,8 @@ class FakeLiveness final : public mesh::Liveness {
   base::Task<base::Result<bool>> alive(const mesh::Connection& connection, base::Duration timeout,
                                        base::StopToken stop) override {
     checked.push_back(connection.id());
-    const bool slept = co_await base::sleep_for(scheduler_, std::min<base::Duration>(timeout, std::chrono::milliseconds(1)), stop);
+    const bool slept =
+        co_await base::sleep_for(scheduler_, std::min<base::Duration>(timeout, std::chrono::milliseconds(1)), stop);
     if (!slept) co_return base::fail(base::Code::cancelled, "the check was stopped");
     co_return answer;
   }
@@ -290,8 +303,17 @@ class ClientProcess final : public Process {
  private:
   mesh::ClientParts parts(const ManagerProcess& manager) {
     mesh::HealOptions heal;
-    return {world.scheduler, world.random, *transport, liveness, name, manager.socket_url, network_namespace, {}, heal,
-            [this](const std::string&, std::string_view what) { health.emplace_back(what); }, {}};
+    return {world.scheduler,
+            world.random,
+            *transport,
+            liveness,
+            name,
+            manager.socket_url,
+            network_namespace,
+            {},
+            heal,
+            [this](const std::string&, std::string_view what) { health.emplace_back(what); },
+            {}};
   }
 };
 

@@ -31,7 +31,9 @@ Mechanism make_mechanism(std::string_view cls, std::string_view type) {
   return mechanism;
 }
 
-bool is_vxlan(const Mechanism& mechanism) { return mechanism.type() == mesh::kVxlan || mechanism.type() == kPlainVxlan; }
+bool is_vxlan(const Mechanism& mechanism) {
+  return mechanism.type() == mesh::kVxlan || mechanism.type() == kPlainVxlan;
+}
 
 Result<WireEnd> wire_end(const mesh::HeldDescriptors& held, const Mechanism& mechanism, Side local_side) {
   if (is_vxlan(mechanism)) {
@@ -40,17 +42,20 @@ Result<WireEnd> wire_end(const mesh::HeldDescriptors& held, const Mechanism& mec
     return *tunnel;
   }
   if (mechanism.type() != mesh::kKernel) {
-    return fail(Code::unimplemented, "mechanism {} is not one this forwarder can plug: it has KERNEL and VXLAN", mechanism.type());
+    return fail(Code::unimplemented, "mechanism {} is not one this forwarder can plug: it has KERNEL and VXLAN",
+                mechanism.type());
   }
   const std::string url = mesh::mechanism_parameter(mechanism, mesh::parameter::kInodeUrl);
   auto netns = held.find(url);
   if (!netns) {
-    return fail(Code::invalid_argument, "mechanism KERNEL names the namespace '{}', but that file was not passed along", url);
+    return fail(Code::invalid_argument, "mechanism KERNEL names the namespace '{}', but that file was not passed along",
+                url);
   }
   return KernelEnd(*netns, mesh::mechanism_parameter(mechanism, mesh::parameter::kName));
 }
 
-void report(google::protobuf::Map<std::string, std::string>& metrics, const std::string& prefix, const EndCounters& counters) {
+void report(google::protobuf::Map<std::string, std::string>& metrics, const std::string& prefix,
+            const EndCounters& counters) {
   metrics[prefix + "rx_packets"] = std::to_string(counters.rx_packets);
   metrics[prefix + "rx_bytes"] = std::to_string(counters.rx_bytes);
   metrics[prefix + "tx_packets"] = std::to_string(counters.tx_packets);
@@ -67,10 +72,11 @@ Result<std::vector<Mechanism>> Crossing::offers(const mesh::NextHop& hop, const 
   } else {
     const bool ethernet = connection.payload() == mesh::kPayloadEthernet;
     if (!ethernet && !options_.allow_plaintext_ip) {
-      return fail(Code::failed_precondition,
-                  "service {} carries IP to another node, which has to be encrypted: this kernel has no WireGuard. Use payload "
-                  "ETHERNET, or accept unencrypted packets with PATCHBAY_ALLOW_PLAINTEXT_IP=true on both forwarders",
-                  connection.network_service());
+      return fail(
+          Code::failed_precondition,
+          "service {} carries IP to another node, which has to be encrypted: this kernel has no WireGuard. Use payload "
+          "ETHERNET, or accept unencrypted packets with PATCHBAY_ALLOW_PLAINTEXT_IP=true on both forwarders",
+          connection.network_service());
     }
     Mechanism tunnel = make_mechanism(mesh::kRemote, ethernet ? mesh::kVxlan : kPlainVxlan);
     auto& parameters = *tunnel.mutable_parameters();
@@ -78,7 +84,8 @@ Result<std::vector<Mechanism>> Crossing::offers(const mesh::NextHop& hop, const 
     parameters[mesh::parameter::kSrcPort] = std::to_string(options_.vxlan_port);
     parameters[mesh::parameter::kMtu] = std::to_string(vxlan_mtu(options_.underlay));
     if (!ethernet) {
-      base::log::warning("{} carries IP to another node unencrypted, as PATCHBAY_ALLOW_PLAINTEXT_IP allows", mesh::describe(connection));
+      base::log::warning("{} carries IP to another node unencrypted, as PATCHBAY_ALLOW_PLAINTEXT_IP allows",
+                         mesh::describe(connection));
     }
     offered.push_back(std::move(tunnel));
   }
@@ -140,10 +147,12 @@ Task<Result<Connection>> Crossing::request(mesh::Call& call, mesh::NetworkServic
   crossed.plugged = true;
   crossed.client = answered->mechanism();
 
-  auto& metrics = *answered->mutable_path()->mutable_path_segments(static_cast<int>(answered->path().index()))->mutable_metrics();
+  auto& metrics =
+      *answered->mutable_path()->mutable_path_segments(static_cast<int>(answered->path().index()))->mutable_metrics();
   const auto interface = [](const Mechanism& mechanism) {
     const std::string name = mesh::mechanism_parameter(mechanism, mesh::parameter::kName);
-    return mechanism.type() + "/" + (name.empty() ? "vni-" + mesh::mechanism_parameter(mechanism, mesh::parameter::kVni) : name);
+    return mechanism.type() + "/" +
+           (name.empty() ? "vni-" + mesh::mechanism_parameter(mechanism, mesh::parameter::kVni) : name);
   };
   metrics["server_interface"] = interface(server);
   metrics["client_interface"] = interface(answered->mechanism());

@@ -26,7 +26,8 @@ std::uint64_t number(const std::string& text) {
 
 Result<wire::IpAddress> address(const Mechanism& mechanism, const char* key) {
   auto parsed = wire::IpAddress::parse(mesh::mechanism_parameter(mechanism, key));
-  if (!parsed) return std::unexpected(parsed.error().wrap(fmt::format("mechanism {}, parameter {}", mechanism.type(), key)));
+  if (!parsed)
+    return std::unexpected(parsed.error().wrap(fmt::format("mechanism {}, parameter {}", mechanism.type(), key)));
   return *parsed;
 }
 
@@ -46,7 +47,8 @@ Result<VxlanEnd> vxlan_end(const Mechanism& mechanism, Side local_side) {
   auto remote = address(mechanism, client ? mesh::parameter::kDstIp : mesh::parameter::kSrcIp);
   if (!remote) return std::unexpected(remote.error());
   if (local->family() != remote->family()) {
-    return fail(Code::invalid_argument, "a tunnel from {} to {} mixes IPv4 and IPv6: both ends need an address of one family",
+    return fail(Code::invalid_argument,
+                "a tunnel from {} to {} mixes IPv4 and IPv6: both ends need an address of one family",
                 local->to_string(), remote->to_string());
   }
   const auto port_of = [&](const char* key) -> std::uint64_t {
@@ -63,8 +65,8 @@ Result<VxlanEnd> vxlan_end(const Mechanism& mechanism, Side local_side) {
   }
   const auto vni = number(mesh::mechanism_parameter(mechanism, mesh::parameter::kVni));
   if (vni == 0 || vni > 0xFFFFFF) {
-    return fail(Code::invalid_argument, "mechanism {} has vni '{}': it must be a number from 1 to 16777215", mechanism.type(),
-                mesh::mechanism_parameter(mechanism, mesh::parameter::kVni));
+    return fail(Code::invalid_argument, "mechanism {} has vni '{}': it must be a number from 1 to 16777215",
+                mechanism.type(), mesh::mechanism_parameter(mechanism, mesh::parameter::kVni));
   }
   VxlanEnd end;
   end.local = *local;
@@ -84,13 +86,15 @@ Task<Result<Connection>> VxlanMechanism::request(mesh::Call& call, mesh::Network
   if (!src) co_return std::unexpected(src.error());
   parameters[mesh::parameter::kDstIp] = underlay_.address.to_string();
   parameters[mesh::parameter::kDstPort] = std::to_string(port_);
-  auto vni = vnis_.allocate(id, static_cast<std::uint32_t>(std::min<std::uint64_t>(number(parameters[mesh::parameter::kVni]), UINT32_MAX)),
-                            *src, underlay_.address);
+  auto vni = vnis_.allocate(
+      id, static_cast<std::uint32_t>(std::min<std::uint64_t>(number(parameters[mesh::parameter::kVni]), UINT32_MAX)),
+      *src, underlay_.address);
   if (!vni) co_return std::unexpected(vni.error());
   parameters[mesh::parameter::kVni] = std::to_string(*vni);
 
   std::uint32_t mtu = vxlan_mtu(underlay_);
-  if (const auto theirs = number(parameters[mesh::parameter::kMtu]); theirs != 0) mtu = static_cast<std::uint32_t>(std::min<std::uint64_t>(mtu, theirs));
+  if (const auto theirs = number(parameters[mesh::parameter::kMtu]); theirs != 0)
+    mtu = static_cast<std::uint32_t>(std::min<std::uint64_t>(mtu, theirs));
   parameters[mesh::parameter::kMtu] = std::to_string(mtu);
   auto& context = *connection.mutable_context();
   context.set_mtu(context.mtu() == 0 ? mtu : std::min(context.mtu(), mtu));

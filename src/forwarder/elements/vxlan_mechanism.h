@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The VXLAN mechanism towards a forwarder on another node: fills in this end of the tunnel, its VNI and the MTU that fits.
-// After: mechanisms. Keeps the VNI until Close. First request that fails: the VNI is free again. Repeated request: the
-// same VNI and addresses; they never change while the connection lives.
+// The VXLAN mechanism towards a forwarder on another node: fills in this end of the tunnel, its VNI and the MTU that
+// fits. After: mechanisms. Keeps the VNI until Close. First request that fails: the VNI is free again. Repeated
+// request: the same VNI and addresses; they never change while the connection lives.
 //
-// Also carries IP payload, unencrypted, under a type name of our own (kPlainVxlan) that no foreign forwarder takes for a
-// standard one; only where PATCHBAY_ALLOW_PLAINTEXT_IP allows it.
+// Also carries IP payload, unencrypted, under a type name of our own (kPlainVxlan) that no foreign forwarder takes for
+// a standard one; only where PATCHBAY_ALLOW_PLAINTEXT_IP allows it.
 #pragma once
 
 #include "forwarder/plane.h"

@@ -9,8 +9,8 @@ namespace forwarder {
 namespace {
 
 using base::Code;
-using ::testing::HasSubstr;
 using mesh::Mechanism;
+using ::testing::HasSubstr;
 
 Mechanism tunnel(const std::map<std::string, std::string>& parameters) {
   Mechanism mechanism;
@@ -32,14 +32,16 @@ TEST(VxlanEndTest, IsSeenFromEitherSide) {
 }
 
 TEST(VxlanEndTest, RefusesMixedFamilies) {
-  const auto refused = vxlan_end(tunnel({{"src_ip", "10.0.0.1"}, {"dst_ip", "2001:db8::2"}, {"vni", "78"}}), Side::client);
+  const auto refused =
+      vxlan_end(tunnel({{"src_ip", "10.0.0.1"}, {"dst_ip", "2001:db8::2"}, {"vni", "78"}}), Side::client);
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().message(), HasSubstr("mixes IPv4 and IPv6"));
 }
 
 TEST(VxlanEndTest, RefusesDifferentPorts) {
   const auto refused = vxlan_end(
-      tunnel({{"src_ip", "10.0.0.1"}, {"dst_ip", "10.0.0.2"}, {"vni", "78"}, {"src_port", "4789"}, {"dst_port", "8472"}}),
+      tunnel(
+          {{"src_ip", "10.0.0.1"}, {"dst_ip", "10.0.0.2"}, {"vni", "78"}, {"src_port", "4789"}, {"dst_port", "8472"}}),
       Side::client);
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().message(), HasSubstr("port 4789 at one end and 8472 at the other"));
@@ -47,14 +49,16 @@ TEST(VxlanEndTest, RefusesDifferentPorts) {
 
 TEST(VxlanEndTest, RefusesAMissingOrImpossibleVni) {
   for (const char* vni : {"", "0", "16777216", "many"}) {
-    const auto refused = vxlan_end(tunnel({{"src_ip", "10.0.0.1"}, {"dst_ip", "10.0.0.2"}, {"vni", vni}}), Side::client);
+    const auto refused =
+        vxlan_end(tunnel({{"src_ip", "10.0.0.1"}, {"dst_ip", "10.0.0.2"}, {"vni", vni}}), Side::client);
     ASSERT_FALSE(refused) << vni;
     EXPECT_EQ(refused.error().code(), Code::invalid_argument);
   }
 }
 
 TEST(VxlanEndTest, NamesTheParameterThatIsNoAddress) {
-  EXPECT_THAT(vxlan_end(tunnel({{"src_ip", "10.0.0.1"}, {"vni", "78"}}), Side::client).error().message(), HasSubstr("dst_ip"));
+  EXPECT_THAT(vxlan_end(tunnel({{"src_ip", "10.0.0.1"}, {"vni", "78"}}), Side::client).error().message(),
+              HasSubstr("dst_ip"));
 }
 
 TEST(VxlanMtu, LeavesRoomForTheOuterHeaders) {
@@ -65,7 +69,8 @@ TEST(VxlanMtu, LeavesRoomForTheOuterHeaders) {
 
 class VxlanMechanismTest : public ::testing::Test {
  protected:
-  static mesh::NetworkServiceRequest asking(const std::string& id, const std::map<std::string, std::string>& parameters) {
+  static mesh::NetworkServiceRequest asking(const std::string& id,
+                                            const std::map<std::string, std::string>& parameters) {
     auto request = fakes::ChainBench::asking(id);
     *request.mutable_connection()->mutable_mechanism() = tunnel(parameters);
     return request;
@@ -76,8 +81,8 @@ class VxlanMechanismTest : public ::testing::Test {
 
   base::SeededRandom random{5};
   VniAllocator vnis{random};
-  fakes::ChainBench bench{
-      std::make_shared<VxlanMechanism>(vnis, Underlay{wire::IpAddress::parse("10.0.0.2").value(), 1500}, std::uint16_t{4789})};
+  fakes::ChainBench bench{std::make_shared<VxlanMechanism>(
+      vnis, Underlay{wire::IpAddress::parse("10.0.0.2").value(), 1500}, std::uint16_t{4789})};
 };
 
 TEST_F(VxlanMechanismTest, FillsInThisEnd) {
@@ -125,8 +130,9 @@ TEST_F(VxlanMechanismTest, AVniInUseIsRefusedInOneSentence) {
   ASSERT_TRUE(bench.request(asking("c1", {{"src_ip", "10.0.0.1"}, {"vni", "78"}})));
   const auto refused = bench.request(asking("c2", {{"src_ip", "10.0.0.3"}, {"vni", "78"}}));
   ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().message(),
-            "VNI 78 is in use on this node by connection c1: the kernel takes each VNI once; ask for another or for none");
+  EXPECT_EQ(
+      refused.error().message(),
+      "VNI 78 is in use on this node by connection c1: the kernel takes each VNI once; ask for another or for none");
 }
 
 }  // namespace

@@ -22,7 +22,8 @@ Client::Client(const ClientParts& parts)
       heal_options_(parts.heal),
       begin_(std::make_shared<Begin>(Begin::Side::client, parts.scheduler)),
       refresh_(std::make_shared<Refresh>(parts.scheduler)),
-      heal_(std::make_shared<Heal>(parts.scheduler, parts.random, parts.transport, parts.liveness, parts.heal, parts.observer)) {
+      heal_(std::make_shared<Heal>(parts.scheduler, parts.random, parts.transport, parts.liveness, parts.heal,
+                                   parts.observer)) {
   ChainBuilder chain;
   chain.add("path", std::make_shared<PathElement>(parts.name, parts.random));
   chain.add("begin", begin_);

@@ -36,8 +36,8 @@ class Client {
  public:
   explicit Client(const ClientParts& parts);
 
-  // One connection, by the id NSM's clients use: NAME-INDEX. A connection of that id that the manager still knows of, from
-  // this client's earlier life, is taken over: same endpoint, same addresses. One attempt, within the timeout.
+  // One connection, by the id NSM's clients use: NAME-INDEX. A connection of that id that the manager still knows of,
+  // from this client's earlier life, is taken over: same endpoint, same addresses. One attempt, within the timeout.
   base::Task<base::Result<Connection>> connect(const NetworkServiceUrl& url, std::size_t index, base::Duration timeout,
                                                base::StopToken stop);
 

@@ -26,7 +26,8 @@ Labels labels_of(const ClientInfo& info) {
 }  // namespace
 
 Manager::Manager(const ManagerParts& parts)
-    : registry_({parts.scheduler, parts.tokens, parts.public_url, labels_of(parts.client_info), parts.services, parts.endpoints}),
+    : registry_({parts.scheduler, parts.tokens, parts.public_url, labels_of(parts.client_info), parts.services,
+                 parts.endpoints}),
       begin_(std::make_shared<Begin>(Begin::Side::server, parts.scheduler)),
       monitor_(std::make_shared<Monitor>(parts.scheduler, parts.transport)),
       service_watch_(std::make_shared<ServiceWatch>(parts.scheduler, registry_.services(), registry_.endpoints())) {

@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
-#include "mesh/chains/manager_registry.h"
 #include "base/random.h"
+#include "mesh/chains/manager_registry.h"
 #include "mesh/core/chain.h"
 #include "mesh/elements/begin/begin.h"
 #include "mesh/elements/client_info/client_info.h"

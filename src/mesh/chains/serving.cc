@@ -53,14 +53,16 @@ Task<Result<Connection>> request(base::Scheduler& scheduler, const Chain& chain,
   co_return connection;
 }
 
-Task<Result<Empty>> close(base::Scheduler& scheduler, const Chain& chain, rpc::ServerCall& call, Connection connection) {
+Task<Result<Empty>> close(base::Scheduler& scheduler, const Chain& chain, rpc::ServerCall& call,
+                          Connection connection) {
   CallContext context = context_of(scheduler, call);
   auto closed = co_await chain.close(context, std::move(connection));
   if (!closed) co_return std::unexpected(closed.error());
   co_return Empty();
 }
 
-Task<Result<void>> monitor_stream(Monitor& monitor, rpc::ServerCall& call, rpc::Bytes bytes, rpc::ServerStream& stream) {
+Task<Result<void>> monitor_stream(Monitor& monitor, rpc::ServerCall& call, rpc::Bytes bytes,
+                                  rpc::ServerStream& stream) {
   auto selector = rpc::parse<MonitorScopeSelector>(bytes, call.method);
   if (!selector) co_return std::unexpected(selector.error());
   co_return co_await monitor.serve(call, std::move(*selector), stream);
@@ -70,7 +72,7 @@ using HealthNames = std::shared_ptr<const std::vector<std::string>>;
 
 HealthCheckResponse::ServingStatus health_of(const HealthNames& names, const std::string& service) {
   return service.empty() || std::ranges::find(*names, service) != names->end() ? HealthCheckResponse::SERVING
-                                                                              : HealthCheckResponse::SERVICE_UNKNOWN;
+                                                                               : HealthCheckResponse::SERVICE_UNKNOWN;
 }
 
 Task<Result<HealthCheckResponse>> health_check(HealthNames names, HealthCheckRequest request) {
@@ -108,8 +110,8 @@ void serve_connections(rpc::Services& services, base::Scheduler& scheduler, cons
 }
 
 void serve_monitor(rpc::Services& services, Monitor& monitor) {
-  services[method::kMonitor] = rpc::StreamHandler(
-      [&monitor](rpc::ServerCall& call, rpc::Bytes bytes, rpc::ServerStream& stream) {
+  services[method::kMonitor] =
+      rpc::StreamHandler([&monitor](rpc::ServerCall& call, rpc::Bytes bytes, rpc::ServerStream& stream) {
         return monitor_stream(monitor, call, std::move(bytes), stream);
       });
 }
@@ -118,8 +120,8 @@ void serve_health(rpc::Services& services, base::Scheduler& scheduler, std::vect
   const auto shared = std::make_shared<const std::vector<std::string>>(std::move(names));
   services[method::kHealthCheck] = rpc::unary_handler<HealthCheckRequest, HealthCheckResponse>(
       [shared](rpc::ServerCall&, HealthCheckRequest message) { return health_check(shared, std::move(message)); });
-  services[method::kHealthWatch] = rpc::StreamHandler(
-      [shared, &scheduler](rpc::ServerCall& call, rpc::Bytes bytes, rpc::ServerStream& stream) {
+  services[method::kHealthWatch] =
+      rpc::StreamHandler([shared, &scheduler](rpc::ServerCall& call, rpc::Bytes bytes, rpc::ServerStream& stream) {
         return health_watch(scheduler, shared, call, std::move(bytes), stream);
       });
 }

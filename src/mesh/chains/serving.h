@@ -11,8 +11,8 @@
 
 namespace mesh {
 
-// Request and Close. The chain must outlive the services. An answer whose caller has gone is undone: a connection nobody
-// knows of must not stay.
+// Request and Close. The chain must outlive the services. An answer whose caller has gone is undone: a connection
+// nobody knows of must not stay.
 void serve_connections(rpc::Services& services, base::Scheduler& scheduler, const Chain& chain);
 
 // MonitorConnections.

@@ -74,7 +74,10 @@ class ConnectionEvents {
 // What all elements share of one call. Plain data; elements that own a field say so in their contract.
 struct CallContext {
   CallContext(base::Scheduler& s, base::TimePoint d, base::StopToken t)
-      : scheduler(s), deadline(d), allowance(d == base::kNoDeadline ? base::Duration::max() : d - s.now()), stop(std::move(t)) {}
+      : scheduler(s),
+        deadline(d),
+        allowance(d == base::kNoDeadline ? base::Duration::max() : d - s.now()),
+        stop(std::move(t)) {}
 
   base::Scheduler& scheduler;
   base::TimePoint deadline;

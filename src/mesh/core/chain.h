@@ -40,8 +40,8 @@ class Chain {
 
 class ChainBuilder {
  public:
-  // Adds an element below those added so far. Throws std::logic_error, naming both, if nothing above gives what it needs:
-  // a mistake in the program, found when the process starts and by every test that builds the chain.
+  // Adds an element below those added so far. Throws std::logic_error, naming both, if nothing above gives what it
+  // needs: a mistake in the program, found when the process starts and by every test that builds the chain.
   template <typename T>
   ChainBuilder& add(std::string name, std::shared_ptr<T> element) {
     check(name, typename T::Needs());

@@ -58,7 +58,8 @@ Result<CidrGroups> parse_cidr_groups(std::string_view text) {
   const auto groups = parse_groups(text);
   if (!groups) return std::unexpected(groups.error());
   if (groups->empty()) {
-    return fail(Code::invalid_argument, "at least one prefix is needed, write 172.16.1.0/24 or [172.16.1.0/24],[2001:db8::/64]");
+    return fail(Code::invalid_argument,
+                "at least one prefix is needed, write 172.16.1.0/24 or [172.16.1.0/24],[2001:db8::/64]");
   }
   CidrGroups parsed;
   for (const auto& group : *groups) {

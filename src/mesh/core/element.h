@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // One behaviour of the mesh. See docs/adr/0003-chains.md for the shape; copy mesh/elements/mtu to make the next one.
 //
-// An element's contract comment says: what it changes in the request, what it keeps per connection, what must come before
-// it, what it undoes on failure, what a repeated request does. Runs on one scheduler's thread; many calls are in it at
-// once, but one at a time for each connection (begin sees to that).
+// An element's contract comment says: what it changes in the request, what it keeps per connection, what must come
+// before it, what it undoes on failure, what a repeated request does. Runs on one scheduler's thread; many calls are in
+// it at once, but one at a time for each connection (begin sees to that).
 #pragma once
 
 #include <string_view>

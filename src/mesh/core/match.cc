@@ -203,8 +203,7 @@ bool matches(const NetworkServiceEndpoint& query, const NetworkServiceEndpoint& 
       if (bears == found->second.labels().end() || bears->second != value) return false;
     }
   }
-  return !query.has_expiration_time() ||
-         query.expiration_time().seconds() == stored.expiration_time().seconds();
+  return !query.has_expiration_time() || query.expiration_time().seconds() == stored.expiration_time().seconds();
 }
 
 }  // namespace mesh

@@ -12,13 +12,13 @@
 
 namespace mesh {
 
-// Fills a selector's value in from the client's labels, the way Go's text/template does for NSM's registries: {{ .key }}
-// becomes the label, or "<no value>" when there is none; {{ index . "key" }} the label, or nothing. {{- and -}} trim the
-// blanks beside them. Text with any other action, or a broken one, stands for itself.
+// Fills a selector's value in from the client's labels, the way Go's text/template does for NSM's registries: {{ .key
+// }} becomes the label, or "<no value>" when there is none; {{ index . "key" }} the label, or nothing. {{- and -}} trim
+// the blanks beside them. Text with any other action, or a broken one, stands for itself.
 std::string expand_template(std::string_view text, const Labels& client);
 
-// Whether labels bear all of the selector, each value taken literally or expanded. A label that is absent equals "", but
-// labels fewer than the selector's never fit: both are NSM's rules.
+// Whether labels bear all of the selector, each value taken literally or expanded. A label that is absent equals "",
+// but labels fewer than the selector's never fit: both are NSM's rules.
 bool fits(const Labels& labels, const Labels& selector, const Labels& client);
 
 // The endpoints that the service's matches lead this client to, in order of preference; one may appear more than once.

@@ -37,10 +37,27 @@ TEST(Template, FormsAndTheirValues) {
 
 TEST(Template, WhatCannotBeReadStandsForItself) {
   const Labels client{{"app", "web"}};
-  for (const std::string text :
-       {"{{", "{{.app", "{{.app}", "{{.}}", "{{ . app }}", "{{ .app.x }}", "{{ .my-key }}", "{{ app }}", "{{ .9 }}",
-        "{{}}", "{{ index .app }}", "{{ index . }}", "{{ index . app }}", "{{ index . \"app }}", "{{index.\"app\"}}",
-        "{{ index . \"a\\n\" }}", "{{ .app | printf }}", "{{.app}} {{", "{{-.app}}", "{{.app-}}", "{{{.app}}}"}) {
+  for (const std::string text : {"{{",
+                                 "{{.app",
+                                 "{{.app}",
+                                 "{{.}}",
+                                 "{{ . app }}",
+                                 "{{ .app.x }}",
+                                 "{{ .my-key }}",
+                                 "{{ app }}",
+                                 "{{ .9 }}",
+                                 "{{}}",
+                                 "{{ index .app }}",
+                                 "{{ index . }}",
+                                 "{{ index . app }}",
+                                 "{{ index . \"app }}",
+                                 "{{index.\"app\"}}",
+                                 "{{ index . \"a\\n\" }}",
+                                 "{{ .app | printf }}",
+                                 "{{.app}} {{",
+                                 "{{-.app}}",
+                                 "{{.app-}}",
+                                 "{{{.app}}}"}) {
     EXPECT_EQ(expand_template(text, client), text);
   }
 }

@@ -126,8 +126,7 @@ Result<std::string> interface_of(std::string_view path) {
   }
   const auto refused = [](char c) { return is_blank(c) || is_control(c) || c == ':'; };
   if (name == "." || name == ".." || std::ranges::any_of(name, refused)) {
-    return fail(Code::invalid_argument,
-                "Linux takes no interface name '{}', use letters, digits, '-' and '_'", name);
+    return fail(Code::invalid_argument, "Linux takes no interface name '{}', use letters, digits, '-' and '_'", name);
   }
   return name;
 }

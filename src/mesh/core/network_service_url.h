@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a workload asks for, in one line: kernel://service@domain/interface?label=value. The form of NSM's pod annotation
-// and of NSM_NETWORK_SERVICES, where several are separated by commas.
+// What a workload asks for, in one line: kernel://service@domain/interface?label=value. The form of NSM's pod
+// annotation and of NSM_NETWORK_SERVICES, where several are separated by commas.
 #pragma once
 
 #include <string>
@@ -24,8 +24,8 @@ struct NetworkServiceUrl {
 
 base::Result<NetworkServiceUrl> parse_network_service_url(std::string_view text);
 
-// Blanks and line breaks around the commas do not count, and a line break separates like a comma. Blank text is an empty
-// list.
+// Blanks and line breaks around the commas do not count, and a line break separates like a comma. Blank text is an
+// empty list.
 base::Result<std::vector<NetworkServiceUrl>> parse_network_service_urls(std::string_view text);
 
 // An environment variable that holds such a list.

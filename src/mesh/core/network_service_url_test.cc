@@ -24,36 +24,38 @@ TEST_P(ReadableUrl, IsRead) {
   EXPECT_EQ(url->interface_name, GetParam().url.interface_name);
   EXPECT_EQ(url->labels, GetParam().url.labels);
 }
-INSTANTIATE_TEST_SUITE_P(
-    AsNsm, ReadableUrl,
-    testing::Values(
-        Case{"kernel://vwire/nsm-1?ip=172.16.2.1/24&vlan=100",
-             {"KERNEL", "vwire", "nsm-1", {{"ip", "172.16.2.1/24"}, {"vlan", "100"}}}},
-        Case{"memif://svc/nsm-1", {"MEMIF", "svc", "nsm-1", {}}}, Case{"kernel://a/b/c", {"KERNEL", "a", "c", {}}},
-        Case{"KERNEL://Svc/x", {"KERNEL", "Svc", "x", {}}},
-        Case{"kernel://svc@a.b:8080/x", {"KERNEL", "svc@a.b", "x", {}}},
-        Case{"kernel://a/b?x=1&x=2", {"KERNEL", "a", "b", {{"x", "1,2"}}}}));
-INSTANTIATE_TEST_SUITE_P(
-    Parts, ReadableUrl,
-    testing::Values(
-        Case{"vfio://a", {"VFIO", "a", "", {}}}, Case{"kernel://a/", {"KERNEL", "a", "", {}}},
-        Case{"kernel://a_b.c-d/x", {"KERNEL", "a_b.c-d", "x", {}}}, Case{"kernel://a:80", {"KERNEL", "a", "", {}}},
-        Case{"kernel://a:/x", {"KERNEL", "a", "x", {}}}, Case{"kernel://s:secret@d/x", {"KERNEL", "s@d", "x", {}}},
-        Case{"kernel://svc@my.cluster2", {"KERNEL", "svc@my.cluster2", "", {}}},
-        Case{"kernel://s%20t@d", {"KERNEL", "s t@d", "", {}}},
-        Case{"kernel://caf%C3%A9/x", {"KERNEL", "caf\u00e9", "x", {}}}, Case{"kernel://a/b%2Fc", {"KERNEL", "a", "c", {}}},
-        Case{"kernel://a/n%2Dm+1", {"KERNEL", "a", "n-m+1", {}}},
-        Case{"kernel://a/123456789012345", {"KERNEL", "a", "123456789012345", {}}},
-        Case{"kernel://a/b#c?d=e", {"KERNEL", "a", "b", {}}}, Case{"kernel://a?x=1#y", {"KERNEL", "a", "", {{"x", "1"}}}}));
-INSTANTIATE_TEST_SUITE_P(
-    Labels, ReadableUrl,
-    testing::Values(Case{"kernel://a?x", {"KERNEL", "a", "", {{"x", ""}}}},
-                    Case{"kernel://a?x=a%26b+c&&y=%3D", {"KERNEL", "a", "", {{"x", "a&b c"}, {"y", "="}}}},
-                    Case{"kernel://a?x=1;y=2&z=3", {"KERNEL", "a", "", {{"z", "3"}}}},
-                    Case{"kernel://a?x=%zz&y=1", {"KERNEL", "a", "", {{"y", "1"}}}},
-                    Case{"kernel://a?x=1=2", {"KERNEL", "a", "", {{"x", "1=2"}}}},
-                    Case{"kernel://a?sriovToken=worker.domain/10G",
-                         {"KERNEL", "a", "", {{"sriovToken", "worker.domain/10G"}}}}));
+INSTANTIATE_TEST_SUITE_P(AsNsm, ReadableUrl,
+                         testing::Values(Case{"kernel://vwire/nsm-1?ip=172.16.2.1/24&vlan=100",
+                                              {"KERNEL", "vwire", "nsm-1", {{"ip", "172.16.2.1/24"}, {"vlan", "100"}}}},
+                                         Case{"memif://svc/nsm-1", {"MEMIF", "svc", "nsm-1", {}}},
+                                         Case{"kernel://a/b/c", {"KERNEL", "a", "c", {}}},
+                                         Case{"KERNEL://Svc/x", {"KERNEL", "Svc", "x", {}}},
+                                         Case{"kernel://svc@a.b:8080/x", {"KERNEL", "svc@a.b", "x", {}}},
+                                         Case{"kernel://a/b?x=1&x=2", {"KERNEL", "a", "b", {{"x", "1,2"}}}}));
+INSTANTIATE_TEST_SUITE_P(Parts, ReadableUrl,
+                         testing::Values(Case{"vfio://a", {"VFIO", "a", "", {}}},
+                                         Case{"kernel://a/", {"KERNEL", "a", "", {}}},
+                                         Case{"kernel://a_b.c-d/x", {"KERNEL", "a_b.c-d", "x", {}}},
+                                         Case{"kernel://a:80", {"KERNEL", "a", "", {}}},
+                                         Case{"kernel://a:/x", {"KERNEL", "a", "x", {}}},
+                                         Case{"kernel://s:secret@d/x", {"KERNEL", "s@d", "x", {}}},
+                                         Case{"kernel://svc@my.cluster2", {"KERNEL", "svc@my.cluster2", "", {}}},
+                                         Case{"kernel://s%20t@d", {"KERNEL", "s t@d", "", {}}},
+                                         Case{"kernel://caf%C3%A9/x", {"KERNEL", "caf\u00e9", "x", {}}},
+                                         Case{"kernel://a/b%2Fc", {"KERNEL", "a", "c", {}}},
+                                         Case{"kernel://a/n%2Dm+1", {"KERNEL", "a", "n-m+1", {}}},
+                                         Case{"kernel://a/123456789012345", {"KERNEL", "a", "123456789012345", {}}},
+                                         Case{"kernel://a/b#c?d=e", {"KERNEL", "a", "b", {}}},
+                                         Case{"kernel://a?x=1#y", {"KERNEL", "a", "", {{"x", "1"}}}}));
+INSTANTIATE_TEST_SUITE_P(Labels, ReadableUrl,
+                         testing::Values(Case{"kernel://a?x", {"KERNEL", "a", "", {{"x", ""}}}},
+                                         Case{"kernel://a?x=a%26b+c&&y=%3D",
+                                              {"KERNEL", "a", "", {{"x", "a&b c"}, {"y", "="}}}},
+                                         Case{"kernel://a?x=1;y=2&z=3", {"KERNEL", "a", "", {{"z", "3"}}}},
+                                         Case{"kernel://a?x=%zz&y=1", {"KERNEL", "a", "", {{"y", "1"}}}},
+                                         Case{"kernel://a?x=1=2", {"KERNEL", "a", "", {{"x", "1=2"}}}},
+                                         Case{"kernel://a?sriovToken=worker.domain/10G",
+                                              {"KERNEL", "a", "", {{"sriovToken", "worker.domain/10G"}}}}));
 
 std::string failure_of(std::string_view text) {
   const auto url = parse_network_service_url(text);
@@ -100,8 +102,9 @@ TEST(NetworkServiceUrl, ControlCharactersAreRefused) {
 TEST(NetworkServiceUrls, BlanksAndLineBreaksAroundCommasDoNotCount) {
   const auto urls = parse_network_service_urls(" kernel://a/nsm-1 ,\n  kernel://b/nsm-2\r\n\n kernel://c\t\n");
   ASSERT_TRUE(urls) << urls.error().message();
-  EXPECT_THAT(*urls, ElementsAre(NetworkServiceUrl{"KERNEL", "a", "nsm-1", {}},
-                                 NetworkServiceUrl{"KERNEL", "b", "nsm-2", {}}, NetworkServiceUrl{"KERNEL", "c", "", {}}));
+  EXPECT_THAT(*urls,
+              ElementsAre(NetworkServiceUrl{"KERNEL", "a", "nsm-1", {}}, NetworkServiceUrl{"KERNEL", "b", "nsm-2", {}},
+                          NetworkServiceUrl{"KERNEL", "c", "", {}}));
 }
 
 TEST(NetworkServiceUrls, BlankTextIsAnEmptyList) {
@@ -125,7 +128,8 @@ TEST(NetworkServiceUrls, FirstBrokenUrlIsNamed) {
 
 TEST(NetworkServiceUrls, CanBeAnOption) {
   std::vector<NetworkServiceUrl> services;
-  const std::vector<base::Option> options{network_services_option("NSM_NETWORK_SERVICES", &services, "what to connect to")};
+  const std::vector<base::Option> options{
+      network_services_option("NSM_NETWORK_SERVICES", &services, "what to connect to")};
   ASSERT_TRUE(base::read_environment(options, [](const auto&) { return "kernel://a/nsm-1"; }));
   EXPECT_EQ(services.size(), 1U);
   const auto failed = base::read_environment(options, [](const auto&) { return "a"; });

@@ -15,7 +15,8 @@ constexpr std::size_t kMaxHops = 32;  // a registration passes two or three; any
 
 const nlohmann::json* member(const nlohmann::json& object, std::string_view name) {
   for (const auto& [key, value] : object.items()) {
-    if (std::ranges::equal(key, name, [](unsigned char a, unsigned char b) { return std::tolower(a) == std::tolower(b); })) {
+    if (std::ranges::equal(key, name,
+                           [](unsigned char a, unsigned char b) { return std::tolower(a) == std::tolower(b); })) {
       return &value;
     }
   }
@@ -40,19 +41,22 @@ std::string format_path(const RegistrationPath& path) {
 base::Result<RegistrationPath> parse_path(std::string_view text) {
   const auto json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object()) {
-    return fail(Code::invalid_argument, "metadata path is not a JSON object: send {{\"Index\":0,\"PathSegments\":null}} or a longer one");
+    return fail(Code::invalid_argument,
+                "metadata path is not a JSON object: send {{\"Index\":0,\"PathSegments\":null}} or a longer one");
   }
   RegistrationPath path;
   if (const auto* index = member(json, "Index")) {
     if (!index->is_number_unsigned() || index->get<std::uint64_t>() > kMaxHops) {
-      return fail(Code::invalid_argument, "metadata path has Index {}: it must be a number from 0 to {}", index->dump(), kMaxHops);
+      return fail(Code::invalid_argument, "metadata path has Index {}: it must be a number from 0 to {}", index->dump(),
+                  kMaxHops);
     }
     path.index = index->get<std::uint32_t>();
   }
   const auto* segments = member(json, "PathSegments");
   if (segments == nullptr || segments->is_null()) return path;
   if (!segments->is_array() || segments->size() > kMaxHops) {
-    return fail(Code::invalid_argument, "metadata path has PathSegments that are not a list of at most {} segments", kMaxHops);
+    return fail(Code::invalid_argument, "metadata path has PathSegments that are not a list of at most {} segments",
+                kMaxHops);
   }
   for (const auto& segment : *segments) {
     const auto* token = segment.is_object() ? member(segment, "token") : nullptr;

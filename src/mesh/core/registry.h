@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The registry as its users see it: network services and endpoints that are registered, found, watched and unregistered.
-// Both kinds share one shape. Implementations: stores (src/registry), the remote registry, and elements between the two.
+// The registry as its users see it: network services and endpoints that are registered, found, watched and
+// unregistered. Both kinds share one shape. Implementations: stores (src/registry), the remote registry, and elements
+// between the two.
 #pragma once
 
 #include <memory>
@@ -32,9 +33,9 @@ struct RegistryCall {
   base::Scheduler& scheduler;
   base::TimePoint deadline;
   base::StopToken stop;
-  rpc::Metadata metadata;           // that the call came with
-  std::shared_ptr<rpc::Link> link;  // that it came over; none if the process itself began the call
-  RegistrationPath path;            // registration_path: index is the element's own hop
+  rpc::Metadata metadata;                          // that the call came with
+  std::shared_ptr<rpc::Link> link;                 // that it came over; none if the process itself began the call
+  RegistrationPath path;                           // registration_path: index is the element's own hop
   std::vector<rpc::Descriptor> descriptors;        // to send with the call onward
   std::vector<rpc::Descriptor> reply_descriptors;  // to send with the answer
 };
@@ -67,8 +68,8 @@ struct Endpoints {
   static constexpr const char* kNoun = "endpoint";
 };
 
-// One answer of a find: a record that exists, or (deleted) did. socket: the endpoint's listening socket, when it came as a
-// descriptor.
+// One answer of a find: a record that exists, or (deleted) did. socket: the endpoint's listening socket, when it came
+// as a descriptor.
 template <typename Kind>
 struct Found {
   explicit Found(typename Kind::Response r, std::optional<rpc::Descriptor> s = std::nullopt)

@@ -88,7 +88,8 @@ std::string token_subject(const std::string& token) {
 std::string format_time(base::WallTime time) {
   const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
   const auto fraction = (time - seconds).count();
-  const std::time_t whole = std::chrono::system_clock::to_time_t(std::chrono::time_point_cast<std::chrono::system_clock::duration>(seconds));
+  const std::time_t whole =
+      std::chrono::system_clock::to_time_t(std::chrono::time_point_cast<std::chrono::system_clock::duration>(seconds));
   std::string text = fmt::format("{:%Y-%m-%dT%H:%M:%S}", fmt::gmtime(whole));
   if (fraction != 0) {
     text += fmt::format(".{:09}", fraction);
@@ -101,8 +102,8 @@ std::optional<base::WallTime> parse_time(std::string_view text) {
   // yyyy-mm-ddThh:mm:ss
   static constexpr std::array<std::pair<std::size_t, std::size_t>, 6> fields{
       {{0, 4}, {5, 2}, {8, 2}, {11, 2}, {14, 2}, {17, 2}}};
-  if (text.size() < 20 || text[4] != '-' || text[7] != '-' || (text[10] != 'T' && text[10] != 't') ||
-      text[13] != ':' || text[16] != ':') {
+  if (text.size() < 20 || text[4] != '-' || text[7] != '-' || (text[10] != 'T' && text[10] != 't') || text[13] != ':' ||
+      text[16] != ':') {
     return std::nullopt;
   }
   std::array<int, 6> values{};
@@ -113,7 +114,8 @@ std::optional<base::WallTime> parse_time(std::string_view text) {
   for (std::size_t i = 0; i < fields.size(); ++i) {
     if (!number(text.substr(fields[i].first, fields[i].second), values[i])) return std::nullopt;
   }
-  const std::chrono::year_month_day date{std::chrono::year(values[0]), std::chrono::month(static_cast<unsigned>(values[1])),
+  const std::chrono::year_month_day date{std::chrono::year(values[0]),
+                                         std::chrono::month(static_cast<unsigned>(values[1])),
                                          std::chrono::day(static_cast<unsigned>(values[2]))};
   if (!date.ok() || values[0] < 1970 || values[0] > 2200 || values[3] > 23 || values[4] > 59 || values[5] > 60) {
     return std::nullopt;

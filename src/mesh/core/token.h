@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Path tokens: each hop of a connection carries one, with the time it expires; that time drives refresh and expiry. What a
-// token proves is the identity layer's business; here is the seam it fills.
+// Path tokens: each hop of a connection carries one, with the time it expires; that time drives refresh and expiry.
+// What a token proves is the identity layer's business; here is the seam it fills.
 #pragma once
 
 #include <optional>

@@ -19,7 +19,8 @@
 namespace rpc::http2 {
 
 // Non-blocking; belongs to one event loop's thread. The two waits call back once each, later and never inside the call
-// that asked; with false when close() ended them. A callback may run after the stream is gone: it must hold what it uses.
+// that asked; with false when close() ended them. A callback may run after the stream is gone: it must hold what it
+// uses.
 class ByteStream {
  public:
   virtual ~ByteStream() = default;

@@ -52,7 +52,9 @@ class Http2ClientStream final : public ClientStream {
     co_return std::move(message);
   }
 
-  void cancel() override { connection_->abandon(*call_, Error(Code::cancelled, "the stream was cancelled by its reader")); }
+  void cancel() override {
+    connection_->abandon(*call_, Error(Code::cancelled, "the stream was cancelled by its reader"));
+  }
 
   std::shared_ptr<Link> link() const override { return connection_->link(); }
 
@@ -67,7 +69,8 @@ class Http2ClientStream final : public ClientStream {
 std::string authority_of(const Url& url) {
   if (url.local()) return "localhost";  // what gRPC's clients call a unix socket
   const bool ipv6 = url.host.find(':') != std::string::npos;
-  return fmt::format("{}{}{}:{}", ipv6 ? "[" : "", url.host.empty() ? "localhost" : url.host, ipv6 ? "]" : "", url.port);
+  return fmt::format("{}{}{}:{}", ipv6 ? "[" : "", url.host.empty() ? "localhost" : url.host, ipv6 ? "]" : "",
+                     url.port);
 }
 
 }  // namespace
@@ -94,8 +97,8 @@ base::Task<void> Http2Channel::dial(std::shared_ptr<Http2Channel> self) {
   if (socket) {
     auto secured = co_await core.security.secure(std::move(*socket), Side::client, deadline);
     if (secured) {
-      auto connection = std::make_shared<ClientConnection>(core.loop, std::move(*secured), core.limits,
-                                                           authority_of(self->url_));
+      auto connection =
+          std::make_shared<ClientConnection>(core.loop, std::move(*secured), core.limits, authority_of(self->url_));
       connection->start();
       self->connection_ = connection;
       outcome = std::move(connection);

@@ -106,8 +106,9 @@ bool ClientConnection::on_header(const nghttp2_frame& frame, std::string_view na
   if (call == nullptr || call->status) return true;
   call->header_bytes += name.size() + value.size() + 32;
   if (call->header_bytes > limits().max_header_list) {
-    abandon(*call, Error(Code::resource_exhausted, fmt::format("the answer's headers have more than {} bytes, the limit",
-                                                               limits().max_header_list)));
+    abandon(*call,
+            Error(Code::resource_exhausted,
+                  fmt::format("the answer's headers have more than {} bytes, the limit", limits().max_header_list)));
     return true;
   }
   if (name == ":status") {
@@ -221,8 +222,8 @@ void ClientConnection::watch() {
         if (self->received() != seen) return self->watch();
         nghttp2_submit_ping(self->session(), NGHTTP2_FLAG_NONE, nullptr);
         self->flush_later();
-        self->ping_timer_ = self->scheduler().post_at(
-            self->scheduler().now() + self->limits().ping_timeout, [weak, seen] {
+        self->ping_timer_ =
+            self->scheduler().post_at(self->scheduler().now() + self->limits().ping_timeout, [weak, seen] {
               if (const auto waiting = weak.lock()) waiting->check_answer(seen);
             });
       });

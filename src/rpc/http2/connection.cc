@@ -13,9 +13,9 @@ using base::Error;
 namespace {
 
 constexpr std::size_t kReadSize = 64 << 10;
-constexpr std::size_t kWriteSize = 256 << 10;       // collected before the socket must take some
-constexpr int kReadsPerTurn = 16;                   // then the others have their turn
-constexpr std::int32_t kStreamWindow = 256 << 10;   // bytes a peer may send on a call before we read
+constexpr std::size_t kWriteSize = 256 << 10;      // collected before the socket must take some
+constexpr int kReadsPerTurn = 16;                  // then the others have their turn
+constexpr std::int32_t kStreamWindow = 256 << 10;  // bytes a peer may send on a call before we read
 constexpr std::int32_t kConnectionWindow = 4 << 20;
 
 std::string_view view(const std::uint8_t* data, std::size_t size) {
@@ -106,7 +106,8 @@ void Connection::start() {
   const std::array settings{
       nghttp2_settings_entry{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits_.max_streams},
       nghttp2_settings_entry{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindow},
-      nghttp2_settings_entry{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<std::uint32_t>(limits_.max_header_list)},
+      nghttp2_settings_entry{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,
+                             static_cast<std::uint32_t>(limits_.max_header_list)},
       nghttp2_settings_entry{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
   };
   // A server has no say in push.
@@ -133,8 +134,7 @@ void Connection::readable() {
     if (!*got) break;
     if (**got == 0) return close(Error(Code::unavailable, "the peer closed the connection"));
     received_ += **got;
-    const auto taken =
-        nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(buffer.data()), **got);
+    const auto taken = nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(buffer.data()), **got);
     if (taken < 0) {
       return close(Error(Code::unavailable, fmt::format("the peer does not speak HTTP/2 as it should: {}",
                                                         nghttp2_strerror(static_cast<int>(taken)))));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How files travel: the socket at the bottom, the table of a connection, and raw peers that send them as NSM's Go peers do.
+// How files travel: the socket at the bottom, the table of a connection, and raw peers that send them as NSM's Go peers
+// do.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -214,9 +215,8 @@ TEST_F(LinkTest, AllWhoWaitForAFileGetIt) {
 class RawClientTest : public ::testing::Test {
  protected:
   RawClientTest() {
-    services_["/t.T/Take"] = UnaryHandler([this](ServerCall& call, Bytes request) {
-      return take(call, std::move(request));
-    });
+    services_["/t.T/Take"] =
+        UnaryHandler([this](ServerCall& call, Bytes request) { return take(call, std::move(request)); });
     listener_ = std::move(*transport_.listen("unix://" + path_, services_));
   }
 
@@ -238,7 +238,13 @@ class RawClientTest : public ::testing::Test {
   }
 
   void run(RawPeer& peer, std::int32_t id) {
-    run_until(loop_, [&] { peer.pump(); return peer.ended.contains(id) || peer.closed; }, 10s);
+    run_until(
+        loop_,
+        [&] {
+          peer.pump();
+          return peer.ended.contains(id) || peer.closed;
+        },
+        10s);
   }
 
   base::EventLoop loop_;

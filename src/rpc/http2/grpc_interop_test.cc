@@ -52,9 +52,8 @@ const std::string kAwkward = "Gerät 'ä%\n' ist 100% weg \xf0\x9f\x94\x8c";
 class GrpcClientTest : public ::testing::TestWithParam<bool> {
  protected:
   GrpcClientTest() {
-    services_["/t.T/Echo"] = UnaryHandler([](ServerCall&, Bytes request) -> base::Task<base::Result<Bytes>> {
-      co_return std::move(request);
-    });
+    services_["/t.T/Echo"] = UnaryHandler(
+        [](ServerCall&, Bytes request) -> base::Task<base::Result<Bytes>> { co_return std::move(request); });
     services_["/t.T/Fail"] = UnaryHandler([](ServerCall&, Bytes) -> base::Task<base::Result<Bytes>> {
       co_return base::fail(base::Code::permission_denied, "{}", kAwkward);
     });
@@ -69,8 +68,8 @@ class GrpcClientTest : public ::testing::TestWithParam<bool> {
       co_await wait_for_stop(call.stop);
       co_return base::fail(base::Code::aborted, "stopped");
     });
-    services_["/t.T/Count"] = StreamHandler(
-        [](ServerCall& call, Bytes request, ServerStream& stream) -> base::Task<base::Result<void>> {
+    services_["/t.T/Count"] =
+        StreamHandler([](ServerCall& call, Bytes request, ServerStream& stream) -> base::Task<base::Result<void>> {
           call.reply_metadata.emplace("answer", "counting");
           const int count = std::stoi(request);
           for (int i = 0; i < count; ++i) {
@@ -85,7 +84,8 @@ class GrpcClientTest : public ::testing::TestWithParam<bool> {
           co_return base::Result<void>{};
         });
     const bool unix_socket = GetParam();
-    auto listener = transport_.listen(unix_socket ? "unix://" + directory_.path() + "/s" : "tcp://127.0.0.1:0", services_);
+    auto listener =
+        transport_.listen(unix_socket ? "unix://" + directory_.path() + "/s" : "tcp://127.0.0.1:0", services_);
     listener_ = std::move(*listener);
     const auto url = listener_->url();
     grpc::ChannelArguments arguments;

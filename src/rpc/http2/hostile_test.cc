@@ -27,9 +27,8 @@ http2::Limits impatient() {
 class HostileTest : public ::testing::Test {
  protected:
   HostileTest() {
-    services_["/t.T/Echo"] = UnaryHandler([](ServerCall&, Bytes request) -> base::Task<base::Result<Bytes>> {
-      co_return std::move(request);
-    });
+    services_["/t.T/Echo"] = UnaryHandler(
+        [](ServerCall&, Bytes request) -> base::Task<base::Result<Bytes>> { co_return std::move(request); });
     services_["/t.T/Wait"] = UnaryHandler([this](ServerCall& call, Bytes) -> base::Task<base::Result<Bytes>> {
       ++running_;
       most_running_ = std::max(most_running_, running_);
@@ -59,7 +58,13 @@ class HostileTest : public ::testing::Test {
     return ::testing::AssertionSuccess();
   }
   void run(RawPeer& peer, const std::function<bool()>& done, base::Duration at_most = 5s) {
-    run_until(loop_, [&] { peer.pump(); return done() || peer.closed; }, at_most);
+    run_until(
+        loop_,
+        [&] {
+          peer.pump();
+          return done() || peer.closed;
+        },
+        at_most);
   }
 
   base::EventLoop loop_;
@@ -75,7 +80,13 @@ class HostileTest : public ::testing::Test {
 TEST_F(HostileTest, GarbageInsteadOfThePrefaceClosesTheConnection) {
   RawPeer peer(connect_unix(path_), http2::Side::client);
   ASSERT_TRUE(send_with_files(peer.fd(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n", {}));
-  run_until(loop_, [&] { char byte; return ::recv(peer.fd(), &byte, 1, MSG_DONTWAIT) == 0; }, 150ms);
+  run_until(
+      loop_,
+      [&] {
+        char byte;
+        return ::recv(peer.fd(), &byte, 1, MSG_DONTWAIT) == 0;
+      },
+      150ms);
   peer.pump();
   EXPECT_TRUE(peer.closed);
   EXPECT_TRUE(serves());
@@ -84,7 +95,13 @@ TEST_F(HostileTest, GarbageInsteadOfThePrefaceClosesTheConnection) {
 TEST_F(HostileTest, SilentConnectionIsDropped) {
   RawPeer peer(connect_unix(path_), http2::Side::client);
   const auto started = loop_.now();
-  run_until(loop_, [&] { char bytes[100]; return ::recv(peer.fd(), bytes, sizeof bytes, MSG_DONTWAIT) == 0; }, 5s);
+  run_until(
+      loop_,
+      [&] {
+        char bytes[100];
+        return ::recv(peer.fd(), bytes, sizeof bytes, MSG_DONTWAIT) == 0;
+      },
+      5s);
   EXPECT_GE(loop_.now() - started, 150ms);
   EXPECT_LT(loop_.now() - started, 3s);
   EXPECT_TRUE(serves());
@@ -95,17 +112,23 @@ TEST_F(HostileTest, ConnectionThatTricklesItsPrefaceIsDropped) {
   const auto bytes = peer.take_output();
   std::size_t sent = 0;
   bool closed = false;
-  run_until(loop_, [&] {
-    loop_.run_for(20ms);
-    closed = ::send(peer.fd(), bytes.data() + sent % bytes.size(), 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0;
-    return closed || ++sent == 24;
-  }, 5s);
+  run_until(
+      loop_,
+      [&] {
+        loop_.run_for(20ms);
+        closed = ::send(peer.fd(), bytes.data() + sent % bytes.size(), 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0;
+        return closed || ++sent == 24;
+      },
+      5s);
   EXPECT_TRUE(closed);
 }
 
 TEST_F(HostileTest, OversizedFrameEndsTheConnection) {
   RawPeer peer(connect_unix(path_), http2::Side::client);
-  run(peer, [&] { return !peer.headers.empty() || nghttp2_session_get_remote_settings(peer.session(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) == 1000; });
+  run(peer, [&] {
+    return !peer.headers.empty() ||
+           nghttp2_session_get_remote_settings(peer.session(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) == 1000;
+  });
   std::string frame("\xff\xff\xff\0\0\0\0\0\1", 9);
   ASSERT_TRUE(send_with_files(peer.fd(), frame + std::string(20000, 'x'), {}));
   run(peer, [&] { return peer.closed; });
@@ -162,7 +185,9 @@ TEST_F(HostileTest, CutRequestIsInternal) {
 
 TEST_F(HostileTest, ResetFloodIsStopped) {
   RawPeer peer(connect_unix(path_), http2::Side::client);
-  run(peer, [&] { return nghttp2_session_get_remote_settings(peer.session(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) == 1000; });
+  run(peer, [&] {
+    return nghttp2_session_get_remote_settings(peer.session(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) == 1000;
+  });
   for (int i = 0; i < 4000 && !peer.closed && !peer.goodbye; ++i) {
     const auto id = peer.call("/t.T/Wait", "x");
     peer.pump();
@@ -185,10 +210,13 @@ TEST_F(HostileTest, PingFloodOfAPeerThatDoesNotReadIsStopped) {
   std::string pings;
   for (int i = 0; i < 1000; ++i) pings += std::string("\0\0\x8\6\0\0\0\0\0abcdefgh", 17);
   bool closed = false;
-  run_until(loop_, [&] {
-    closed = ::send(socket.get(), pings.data(), pings.size(), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN;
-    return closed;
-  }, 10s);
+  run_until(
+      loop_,
+      [&] {
+        closed = ::send(socket.get(), pings.data(), pings.size(), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN;
+        return closed;
+      },
+      10s);
   EXPECT_TRUE(closed);
   EXPECT_TRUE(serves());
 }
@@ -262,18 +290,22 @@ class HostileServerTest : public HostileTest {
     CallOptions options;
     options.deadline = loop_.now() + time;
     const auto reply = begin(channel_->unary("/t.T/Echo", "hello", std::move(options)));
-    run_until(loop_, [&] {
-      if (base::UniqueFd accepted(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)); accepted) {
-        peers_.push_back(std::make_unique<RawPeer>(std::move(accepted), http2::Side::server));
-        peers_.back()->on_frame = [this, serve, peer = peers_.back().get()](const nghttp2_frame& frame) {
-          if (frame.hd.type != NGHTTP2_HEADERS) return;
-          ++requests_;
-          serve(*peer, frame.hd.stream_id);
-        };
-      }
-      for (const auto& peer : peers_) peer->pump();
-      return reply->has_value();
-    }, 10s);
+    run_until(
+        loop_,
+        [&] {
+          if (base::UniqueFd accepted(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+              accepted) {
+            peers_.push_back(std::make_unique<RawPeer>(std::move(accepted), http2::Side::server));
+            peers_.back()->on_frame = [this, serve, peer = peers_.back().get()](const nghttp2_frame& frame) {
+              if (frame.hd.type != NGHTTP2_HEADERS) return;
+              ++requests_;
+              serve(*peer, frame.hd.stream_id);
+            };
+          }
+          for (const auto& peer : peers_) peer->pump();
+          return reply->has_value();
+        },
+        10s);
     return wait(loop_, reply);
   }
 
@@ -303,9 +335,8 @@ TEST_F(HostileServerTest, OkWithoutAMessageIsAnError) {
 }
 
 TEST_F(HostileServerTest, AnswerThatIsNotGrpcIsUnknown) {
-  const auto reply = call_served([](RawPeer& peer, std::int32_t id) {
-    peer.answer(id, {{":status", "200"}, {"content-type", "text/html"}});
-  });
+  const auto reply = call_served(
+      [](RawPeer& peer, std::int32_t id) { peer.answer(id, {{":status", "200"}, {"content-type", "text/html"}}); });
   EXPECT_EQ(reply.error().code(), base::Code::unknown);
 }
 
@@ -351,9 +382,8 @@ TEST_F(HostileServerTest, ServerThatDiesIsUnavailable) {
 }
 
 TEST_F(HostileServerTest, GarbageIsUnavailable) {
-  const auto reply = call_served([](RawPeer& peer, std::int32_t) {
-    send_with_files(peer.fd(), "HTTP/1.1 400 Bad Request\r\n\r\n", {});
-  });
+  const auto reply = call_served(
+      [](RawPeer& peer, std::int32_t) { send_with_files(peer.fd(), "HTTP/1.1 400 Bad Request\r\n\r\n", {}); });
   EXPECT_EQ(reply.error().code(), base::Code::unavailable);
 }
 

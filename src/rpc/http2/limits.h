@@ -11,11 +11,11 @@
 namespace rpc::http2 {
 
 struct Limits {
-  std::size_t max_message = 4 << 20;                         // bytes; gRPC's own default
-  std::size_t max_header_list = 64 << 10;                    // bytes, counted as RFC 9113 section 10.5.1 does
-  std::uint32_t max_streams = 1000;                          // calls at once on one connection, undo included
-  std::size_t max_incomplete = 32 << 20;                     // bytes of half-received requests on one connection
-  base::Duration preface_timeout = std::chrono::seconds(10); // for a peer to say that it speaks HTTP/2
+  std::size_t max_message = 4 << 20;                          // bytes; gRPC's own default
+  std::size_t max_header_list = 64 << 10;                     // bytes, counted as RFC 9113 section 10.5.1 does
+  std::uint32_t max_streams = 1000;                           // calls at once on one connection, undo included
+  std::size_t max_incomplete = 32 << 20;                      // bytes of half-received requests on one connection
+  base::Duration preface_timeout = std::chrono::seconds(10);  // for a peer to say that it speaks HTTP/2
   base::Duration dial_timeout = std::chrono::seconds(20);
   // HTTP/2 pings by the client; 0: none, TCP's own keepalive does it. gRPC's servers hang up on clients that ping more
   // often than every five minutes, so set this only where the servers are known to allow it.

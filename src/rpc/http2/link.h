@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // One transport connection as its users see it, and the table of files that came over it.
 //
-// A file nobody has asked for is kept open: its request may still be on the way. Once asked for, the table only remembers
-// it weakly, so a connection that lives for days holds no file its users dropped. The table keeps at most 1024 files and
-// lets the oldest go. A link outlives its connection: what had come can still be asked for.
+// A file nobody has asked for is kept open: its request may still be on the way. Once asked for, the table only
+// remembers it weakly, so a connection that lives for days holds no file its users dropped. The table keeps at most
+// 1024 files and lets the oldest go. A link outlives its connection: what had come can still be asked for.
 #pragma once
 
 #include <list>

@@ -46,7 +46,10 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
  public:
   Acceptor(base::EventLoop& loop, base::UniqueFd socket, SocketFile file, std::shared_ptr<ServerCore> core,
            Security& security)
-      : loop_(loop), watcher_(loop, std::move(socket)), file_(std::move(file)), core_(std::move(core)),
+      : loop_(loop),
+        watcher_(loop, std::move(socket)),
+        file_(std::move(file)),
+        core_(std::move(core)),
         security_(security) {}
 
   void wait() {
@@ -84,8 +87,8 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
 
   static base::Task<void> serve(std::shared_ptr<ServerCore> core, std::unique_ptr<SocketStream> socket,
                                 Security& security) {
-    auto secured = co_await security.secure(std::move(socket), Side::server,
-                                            core->scheduler.now() + core->limits.preface_timeout);
+    auto secured =
+        co_await security.secure(std::move(socket), Side::server, core->scheduler.now() + core->limits.preface_timeout);
     if (!secured) {
       base::log::info("a connection was refused: {}", secured.error().message());
       co_return;
@@ -126,8 +129,8 @@ class Http2Listener final : public Listener {
     if (core->connections.empty()) co_return;
     base::OneShot<base::Result<bool>> gone(core->scheduler);
     core->all_gone.emplace(gone);
-    const auto in_time = co_await base::await_until(core->scheduler, gone, core->scheduler.now() + kGoodbyeTime,
-                                                    base::StopToken());
+    const auto in_time =
+        co_await base::await_until(core->scheduler, gone, core->scheduler.now() + kGoodbyeTime, base::StopToken());
     if (in_time) co_return;
     const auto stubborn = core->connections;
     for (const auto& connection : stubborn) connection->close(Error(Code::unavailable, "the server has stopped"));
@@ -166,7 +169,8 @@ base::Result<base::UniqueFd> bind_unix(const Url& url, SocketFile& file) {
   struct stat status = {};
   if (::lstat(url.path.c_str(), &status) == 0) {
     if (!S_ISSOCK(status.st_mode)) {
-      return fail(Code::already_exists, "cannot listen on {}: a file that is not a socket is there: remove it", url.text);
+      return fail(Code::already_exists, "cannot listen on {}: a file that is not a socket is there: remove it",
+                  url.text);
     }
     if (somebody_listens(address)) {
       return fail(Code::already_exists,
@@ -176,9 +180,8 @@ base::Result<base::UniqueFd> bind_unix(const Url& url, SocketFile& file) {
     ::unlink(url.path.c_str());
   }
   base::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket || ::bind(socket.get(), address.get(), address.length) != 0 ||
-      ::chmod(url.path.c_str(), 0777) != 0 || ::lstat(url.path.c_str(), &status) != 0 ||
-      ::listen(socket.get(), kBacklog) != 0) {
+  if (!socket || ::bind(socket.get(), address.get(), address.length) != 0 || ::chmod(url.path.c_str(), 0777) != 0 ||
+      ::lstat(url.path.c_str(), &status) != 0 || ::listen(socket.get(), kBacklog) != 0) {
     return base::fail_errno(errno, "cannot listen on " + url.text);
   }
   file = SocketFile{url.path, status.st_dev, status.st_ino};
@@ -188,8 +191,8 @@ base::Result<base::UniqueFd> bind_unix(const Url& url, SocketFile& file) {
 base::Result<base::UniqueFd> bind_tcp(const Url& url) {
   auto addresses = numeric_addresses(url.host == "localhost" ? "127.0.0.1" : url.host, url.port, Purpose::listen);
   if (addresses.empty()) {
-    return fail(Code::invalid_argument, "cannot listen on {}: '{}' is not an address of this machine: write a numeric one",
-                url.text, url.host);
+    return fail(Code::invalid_argument,
+                "cannot listen on {}: '{}' is not an address of this machine: write a numeric one", url.text, url.host);
   }
   // IPv6 first: such a socket takes IPv4 as well, if no address was given.
   std::ranges::sort(addresses, {}, [](const Address& a) { return a.storage.ss_family == AF_INET6 ? 0 : 1; });

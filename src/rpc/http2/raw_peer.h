@@ -65,13 +65,13 @@ class RawPeer {
           static_cast<RawPeer*>(self)->headers[frame->hd.stream_id][text(name, name_size)] = text(value, value_size);
           return 0;
         });
-    nghttp2_session_callbacks_set_on_frame_recv_callback(
-        callbacks, [](nghttp2_session*, const nghttp2_frame* frame, void* self) {
-          auto& peer = *static_cast<RawPeer*>(self);
-          if (frame->hd.type == NGHTTP2_GOAWAY) peer.goodbye = true;
-          if (peer.on_frame) peer.on_frame(*frame);
-          return 0;
-        });
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks,
+                                                         [](nghttp2_session*, const nghttp2_frame* frame, void* self) {
+                                                           auto& peer = *static_cast<RawPeer*>(self);
+                                                           if (frame->hd.type == NGHTTP2_GOAWAY) peer.goodbye = true;
+                                                           if (peer.on_frame) peer.on_frame(*frame);
+                                                           return 0;
+                                                         });
     nghttp2_session_callbacks_set_on_stream_close_callback(
         callbacks, [](nghttp2_session*, std::int32_t id, std::uint32_t error, void* self) {
           static_cast<RawPeer*>(self)->ended[id] = error;
@@ -93,8 +93,8 @@ class RawPeer {
   std::int32_t call(const std::string& method, const std::string& body, const Headers& more = {}) {
     const auto prefix = http2::message_prefix(body.size());
     bodies_.push_back(std::make_unique<std::string>(std::string(prefix.data(), prefix.size()) + body));
-    Headers headers{{":method", "POST"}, {":scheme", "http"},   {":path", method},
-                    {":authority", "x"}, {"te", "trailers"},    {"content-type", "application/grpc"}};
+    Headers headers{{":method", "POST"}, {":scheme", "http"}, {":path", method},
+                    {":authority", "x"}, {"te", "trailers"},  {"content-type", "application/grpc"}};
     headers.insert(headers.end(), more.begin(), more.end());
     nghttp2_data_provider provider = {};
     provider.source.ptr = bodies_.back().get();

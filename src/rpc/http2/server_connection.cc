@@ -14,8 +14,8 @@ using base::fail;
 
 namespace {
 
-constexpr std::size_t kStreamQueue = 64 << 10;   // bytes a handler may write ahead of its client
-constexpr std::size_t kMessageText = 6 << 10;    // bytes of grpc-message: clients refuse more than 8 KiB of trailers
+constexpr std::size_t kStreamQueue = 64 << 10;  // bytes a handler may write ahead of its client
+constexpr std::size_t kMessageText = 6 << 10;   // bytes of grpc-message: clients refuse more than 8 KiB of trailers
 
 std::string status_text(const std::string& message) {
   auto text = percent_encode(message);
@@ -123,8 +123,8 @@ class ServerConnection::Call final : public ServerStream, public std::enable_sha
     } else {
       nghttp2_data_provider provider = {};
       provider.source.ptr = this;
-      provider.read_callback = [](nghttp2_session*, StreamId, std::uint8_t* into, std::size_t size, std::uint32_t* flags,
-                                  nghttp2_data_source* source, void*) -> ssize_t {
+      provider.read_callback = [](nghttp2_session*, StreamId, std::uint8_t* into, std::size_t size,
+                                  std::uint32_t* flags, nghttp2_data_source* source, void*) -> ssize_t {
         return static_cast<Call*>(source->ptr)->produce(into, size, flags);
       };
       submit_headers(&provider);
@@ -193,8 +193,8 @@ ServerConnection::ServerConnection(std::shared_ptr<ServerCore> core, std::unique
 ServerConnection::~ServerConnection() { scheduler().cancel(preface_timer_); }
 
 void ServerConnection::on_started() {
-  preface_timer_ = scheduler().post_at(
-      scheduler().now() + limits().preface_timeout, [weak = std::weak_ptr(shared_from_this())] {
+  preface_timer_ =
+      scheduler().post_at(scheduler().now() + limits().preface_timeout, [weak = std::weak_ptr(shared_from_this())] {
         if (const auto self = weak.lock()) {
           self->close(Error(Code::deadline_exceeded, "the peer connected and did not say that it speaks HTTP/2"));
         }
@@ -255,8 +255,9 @@ void ServerConnection::on_frame(const nghttp2_frame& frame) {
 
 void ServerConnection::headers_complete(Call& call) {
   if (call.header_bytes > limits().max_header_list) {
-    return call.end(fail(Code::resource_exhausted, "the call's headers have {} bytes, the limit is {}: send less metadata",
-                         call.header_bytes, limits().max_header_list));
+    return call.end(fail(Code::resource_exhausted,
+                         "the call's headers have {} bytes, the limit is {}: send less metadata", call.header_bytes,
+                         limits().max_header_list));
   }
   if (call.http_method != "POST") return call.refuse(405, "gRPC calls are made with POST");
   if (!call.content_type.starts_with("application/grpc")) {
@@ -277,7 +278,8 @@ void ServerConnection::on_data(StreamId id, std::string_view bytes) {
   incomplete_ -= std::exchange(call->counted, 0);
   const auto fed = call->reader.feed(bytes, [call](Bytes message) {
     if (call->request) {
-      return call->end(fail(Code::unimplemented, "{}: a second message came: calls here take one", call->context.method));
+      return call->end(
+          fail(Code::unimplemented, "{}: a second message came: calls here take one", call->context.method));
     }
     call->request = std::move(message);
   });
@@ -298,15 +300,15 @@ void ServerConnection::request_complete(Call& call) {
   }
   call.started = true;
   ++running_;
-  scheduler().post([self = std::static_pointer_cast<ServerConnection>(shared_from_this()),
-                    kept = call.shared_from_this()] {
-    if (self->core_->closing) {
-      --self->running_;
-      kept->end(fail(Code::unavailable, "the server is shutting down"));
-      return;
-    }
-    self->core_->handlers.spawn(run(self, kept));
-  });
+  scheduler().post(
+      [self = std::static_pointer_cast<ServerConnection>(shared_from_this()), kept = call.shared_from_this()] {
+        if (self->core_->closing) {
+          --self->running_;
+          kept->end(fail(Code::unavailable, "the server is shutting down"));
+          return;
+        }
+        self->core_->handlers.spawn(run(self, kept));
+      });
 }
 
 base::Task<void> ServerConnection::run(std::shared_ptr<ServerConnection> self, std::shared_ptr<Call> call) {

@@ -24,9 +24,12 @@ Plaintext& plaintext() {
 // One name for the spellings of a peer.
 std::string key_of(const Url& url) {
   switch (url.scheme) {
-    case UrlScheme::unix_socket: return "unix:" + url.path;
-    case UrlScheme::tcp: return fmt::format("tcp:{}:{}", url.host, url.port);
-    case UrlScheme::inode: return url.text;
+    case UrlScheme::unix_socket:
+      return "unix:" + url.path;
+    case UrlScheme::tcp:
+      return fmt::format("tcp:{}:{}", url.host, url.port);
+    case UrlScheme::inode:
+      return url.text;
   }
   return url.text;
 }

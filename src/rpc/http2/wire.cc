@@ -18,8 +18,12 @@ struct TimeoutUnit {
   std::int64_t nanoseconds;
 };
 constexpr std::array kTimeoutUnits{
-    TimeoutUnit{'n', 1},           TimeoutUnit{'u', 1'000},           TimeoutUnit{'m', 1'000'000},
-    TimeoutUnit{'S', 1'000'000'000}, TimeoutUnit{'M', 60'000'000'000}, TimeoutUnit{'H', 3'600'000'000'000},
+    TimeoutUnit{'n', 1},
+    TimeoutUnit{'u', 1'000},
+    TimeoutUnit{'m', 1'000'000},
+    TimeoutUnit{'S', 1'000'000'000},
+    TimeoutUnit{'M', 60'000'000'000},
+    TimeoutUnit{'H', 3'600'000'000'000},
 };
 constexpr std::int64_t kTimeoutLimit = 99'999'999;  // eight digits
 
@@ -133,10 +137,21 @@ std::optional<std::string> base64_decode(std::string_view text) {
 }
 
 bool reserved_key(std::string_view key) {
-  static constexpr std::array<std::string_view, 15> reserved{
-      "te",          "content-type",         "content-length", "user-agent", "grpc-timeout",
-      "grpc-status", "grpc-message",         "grpc-encoding",  "host",       "grpc-accept-encoding",
-      "connection",  "grpc-status-details-bin", "grpc-message-type", "transfer-encoding", "upgrade"};
+  static constexpr std::array<std::string_view, 15> reserved{"te",
+                                                             "content-type",
+                                                             "content-length",
+                                                             "user-agent",
+                                                             "grpc-timeout",
+                                                             "grpc-status",
+                                                             "grpc-message",
+                                                             "grpc-encoding",
+                                                             "host",
+                                                             "grpc-accept-encoding",
+                                                             "connection",
+                                                             "grpc-status-details-bin",
+                                                             "grpc-message-type",
+                                                             "transfer-encoding",
+                                                             "upgrade"};
   return key.starts_with(':') || std::ranges::find(reserved, key) != reserved.end();
 }
 
@@ -172,31 +187,43 @@ void add_header(Metadata& metadata, std::string_view key, std::string_view value
 base::Code code_of_status(std::string_view grpc_status) {
   int value = 0;
   const auto [end, error] = std::from_chars(grpc_status.data(), grpc_status.data() + grpc_status.size(), value);
-  if (grpc_status.empty() || error != std::errc{} || end != grpc_status.data() + grpc_status.size()) return Code::unknown;
+  if (grpc_status.empty() || error != std::errc{} || end != grpc_status.data() + grpc_status.size())
+    return Code::unknown;
   return value >= 0 && value <= static_cast<int>(Code::unauthenticated) ? static_cast<Code>(value) : Code::unknown;
 }
 
 base::Code code_of_http_status(int status) {
   switch (status) {
-    case 400: return Code::internal;
-    case 401: return Code::unauthenticated;
-    case 403: return Code::permission_denied;
-    case 404: return Code::unimplemented;
+    case 400:
+      return Code::internal;
+    case 401:
+      return Code::unauthenticated;
+    case 403:
+      return Code::permission_denied;
+    case 404:
+      return Code::unimplemented;
     case 429:
     case 502:
     case 503:
-    case 504: return Code::unavailable;
-    default: return Code::unknown;
+    case 504:
+      return Code::unavailable;
+    default:
+      return Code::unknown;
   }
 }
 
 base::Code code_of_reset(std::uint32_t http2_error) {
   switch (http2_error) {
-    case NGHTTP2_REFUSED_STREAM: return Code::unavailable;
-    case NGHTTP2_CANCEL: return Code::cancelled;
-    case NGHTTP2_ENHANCE_YOUR_CALM: return Code::resource_exhausted;
-    case NGHTTP2_INADEQUATE_SECURITY: return Code::permission_denied;
-    default: return Code::internal;
+    case NGHTTP2_REFUSED_STREAM:
+      return Code::unavailable;
+    case NGHTTP2_CANCEL:
+      return Code::cancelled;
+    case NGHTTP2_ENHANCE_YOUR_CALM:
+      return Code::resource_exhausted;
+    case NGHTTP2_INADEQUATE_SECURITY:
+      return Code::permission_denied;
+    default:
+      return Code::internal;
   }
 }
 
@@ -219,7 +246,8 @@ base::Result<void> MessageReader::start_message() {
                 percent_encode(encoding_));
   }
   if (length_ > limit_) {
-    return fail(Code::resource_exhausted, "a message has {} bytes, the limit is {}: send a smaller one", length_, limit_);
+    return fail(Code::resource_exhausted, "a message has {} bytes, the limit is {}: send a smaller one", length_,
+                limit_);
   }
   body_.clear();
   // Room is made as bytes come, not as they are announced.

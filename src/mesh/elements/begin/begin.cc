@@ -26,10 +26,10 @@ struct Begin::Entry {
   std::shared_ptr<ConnectionState> state = std::make_shared<ConnectionState>();
   std::shared_ptr<ConnectionEvents> events;
   NetworkServiceRequest last_request;
-  Connection last_connection;  // as the elements below left it
-  Connection returned;         // as the caller saw it
+  Connection last_connection;                          // as the elements below left it
+  Connection returned;                                 // as the caller saw it
   connectioncontext::ConnectionContext asked_context;  // that the caller itself asked for, before any endpoint answered
-  base::Duration allowance{};  // what the last call from outside had to spend
+  base::Duration allowance{};                          // what the last call from outside had to spend
   const Chain* chain = nullptr;
   std::size_t below = 0;  // where the elements below this one start
 };
@@ -102,7 +102,8 @@ Task<Result<Connection>> Begin::request(Call& call, NetworkServiceRequest reques
       if (asked.network_service_endpoint_name() != entry->returned.network_service_endpoint_name()) {
         merged.set_network_service_endpoint_name(asked.network_service_endpoint_name());
       }
-      if (!MessageDifferencer::Equals(asked.context(), entry->returned.context())) *merged.mutable_context() = asked.context();
+      if (!MessageDifferencer::Equals(asked.context(), entry->returned.context()))
+        *merged.mutable_context() = asked.context();
       merged.set_state(asked.state());
       *request.mutable_connection() = std::move(merged);
     }
@@ -131,7 +132,8 @@ Task<Result<Connection>> Begin::run(std::shared_ptr<Entry> entry, CallContext& c
   }
   connection->set_state(connection::UP);
   entry->established = true;
-  // A client that takes over an earlier life's connection brings the whole path, and a context that is an answer already.
+  // A client that takes over an earlier life's connection brings the whole path, and a context that is an answer
+  // already.
   if (!context.established && kept.connection().path().path_segments_size() <= 1) {
     entry->asked_context = kept.connection().context();
   }
@@ -156,7 +158,8 @@ Task<Result<void>> Begin::close(Call& call, Connection connection) {
   if (found == entries_.end()) co_return Result<void>();
   auto entry = found->second;
   auto lock = co_await entry->mutex.lock(context.deadline, context.stop);
-  if (!lock) co_return std::unexpected(lock.error().wrap("waiting for an earlier call about connection " + connection.id()));
+  if (!lock)
+    co_return std::unexpected(lock.error().wrap("waiting for an earlier call about connection " + connection.id()));
   if (entry->gone) co_return Result<void>();
   if (!entry->established) {  // closed to be selected anew, which failed: whoever heals it must stop
     forget(entry);

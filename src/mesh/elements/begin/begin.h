@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// One thing at a time happens to a connection: requests, closes, expiry, refresh and heal queue here in order of arrival.
-// Remembers what each connection last was.
+// One thing at a time happens to a connection: requests, closes, expiry, refresh and heal queue here in order of
+// arrival. Remembers what each connection last was.
 //
 // After: path. Keeps: ConnectionState, the last request and the last connection. First request that fails: everything
-// kept is dropped. Failed repeated request: the connection stays as it was. Close acts on the remembered connection, and
-// for an unknown id does nothing and succeeds. A request that asks for RESELECT closes what existed before it goes on.
+// kept is dropped. Failed repeated request: the connection stays as it was. Close acts on the remembered connection,
+// and for an unknown id does nothing and succeeds. A request that asks for RESELECT closes what existed before it goes
+// on.
 #pragma once
 
 #include <map>
@@ -53,7 +54,8 @@ class Begin final : public Element {
                                            NetworkServiceRequest request);
   base::Task<base::Result<void>> run_close(std::shared_ptr<Entry> entry, CallContext& context);
 
-  base::Task<base::Result<Connection>> request_again(std::shared_ptr<Entry> entry, Reselect reselect, base::StopToken stop);
+  base::Task<base::Result<Connection>> request_again(std::shared_ptr<Entry> entry, Reselect reselect,
+                                                     base::StopToken stop);
   base::Task<void> close_entry(std::shared_ptr<Entry> entry, base::TimePoint deadline);
 
   const Side side_;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the caller runs, as labels: nodeName, podName, clusterName. Selectors and templates of network services use them.
+// Where the caller runs, as labels: nodeName, podName, clusterName. Selectors and templates of network services use
+// them.
 //
-// Changes: connection.labels; a label that is there already is never overwritten. Keeps nothing, undoes nothing. Repeated
-// request: the same labels.
+// Changes: connection.labels; a label that is there already is never overwritten. Keeps nothing, undoes nothing.
+// Repeated request: the same labels.
 #pragma once
 
 #include <string>

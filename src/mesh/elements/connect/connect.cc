@@ -37,7 +37,8 @@ Task<Result<void>> close_at_hop(rpc::Transport& transport, CallContext& context,
   auto channel = transport.channel(hop.url, hop.socket);
   if (!channel) co_return std::unexpected(channel.error());
   rpc::CallOptions options = options_for(context);
-  if (const auto* held = context.state->find<HeldDescriptors>()) collect(*held, connection.mechanism(), options.descriptors);
+  if (const auto* held = context.state->find<HeldDescriptors>())
+    collect(*held, connection.mechanism(), options.descriptors);
   auto reply = co_await rpc::unary<google::protobuf::Empty>(*channel, method::kClose, connection, std::move(options));
   if (!reply) co_return std::unexpected(reply.error());
   co_return Result<void>();
@@ -75,8 +76,8 @@ Task<Result<Connection>> Connect::request(Call& call, NetworkServiceRequest requ
   if (named && !held.find(*named) && reply->link) {
     auto descriptor = co_await reply->link->descriptor(*named, context.deadline, context.stop);
     if (!descriptor) {
-      const base::Error error = descriptor.error().wrap(fmt::format("{} answered with {} but did not pass that file", hop.url,
-                                                              rpc::inode_url(*named)));
+      const base::Error error = descriptor.error().wrap(
+          fmt::format("{} answered with {} but did not pass that file", hop.url, rpc::inode_url(*named)));
       if (!context.established) {
         CallContext undo(context.scheduler, base::saturating_add(context.scheduler.now(), context.allowance), {});
         undo.state = context.state;

@@ -15,16 +15,18 @@ namespace {
 Task<Result<void>> take_in(CallContext& context, const Mechanism& mechanism) {
   const std::string url = mechanism_parameter(mechanism, parameter::kInodeUrl);
   if (url.starts_with("file:")) {
-    co_return fail(Code::invalid_argument,
-                   "mechanism {} names its namespace as {}: a path means nothing here; send the file itself over the unix "
-                   "socket and name it inode://device/inode",
-                   mechanism.type(), url);
+    co_return fail(
+        Code::invalid_argument,
+        "mechanism {} names its namespace as {}: a path means nothing here; send the file itself over the unix "
+        "socket and name it inode://device/inode",
+        mechanism.type(), url);
   }
   const auto key = rpc::parse_inode_url(url);
   if (!key) co_return Result<void>();
   auto& held = context.state->get<HeldDescriptors>();
   if (held.find(*key)) co_return Result<void>();
-  if (!context.link) co_return fail(Code::failed_precondition, "mechanism {} names {}, which nobody brought", mechanism.type(), url);
+  if (!context.link)
+    co_return fail(Code::failed_precondition, "mechanism {} names {}, which nobody brought", mechanism.type(), url);
   auto descriptor = co_await context.link->descriptor(*key, context.deadline, context.stop);
   if (!descriptor) {
     co_return std::unexpected(descriptor.error().wrap(

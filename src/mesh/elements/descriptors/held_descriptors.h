@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The files one connection has brought: its workload's namespace, an endpoint's namespace. Kept per connection until
-// Close, so that a refresh may name them again without sending them. Mechanism parameters name them by inode URL, in this
-// process as on the wire.
+// Close, so that a refresh may name them again without sending them. Mechanism parameters name them by inode URL, in
+// this process as on the wire.
 #pragma once
 
 #include <map>

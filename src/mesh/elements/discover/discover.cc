@@ -54,7 +54,8 @@ Task<Result<Connection>> Discover::request(Call& call, NetworkServiceRequest req
     co_return co_await call.next(std::move(request));
   }
 
-  auto service = co_await find_service(services_, context, request.connection().network_service(), request.connection().payload());
+  auto service =
+      co_await find_service(services_, context, request.connection().network_service(), request.connection().payload());
   if (!service) co_return std::unexpected(service.error());
 
   registry::NetworkServiceEndpointQuery query;
@@ -72,10 +73,11 @@ Task<Result<Connection>> Discover::request(Call& call, NetworkServiceRequest req
   }
   const auto candidates = match_endpoints(ordered(request.connection().labels()), *service, alive);
   if (candidates.empty()) {
-    co_return fail(Code::not_found,
-                   "network service endpoint candidates not found: service {} has {} live endpoints and none matches the "
-                   "client's labels",
-                   service->name(), alive.size());
+    co_return fail(
+        Code::not_found,
+        "network service endpoint candidates not found: service {} has {} live endpoints and none matches the "
+        "client's labels",
+        service->name(), alive.size());
   }
   request.mutable_connection()->set_payload(service->payload());
 
@@ -88,7 +90,8 @@ Task<Result<Connection>> Discover::request(Call& call, NetworkServiceRequest req
     trial.mutable_connection()->set_network_service_endpoint_name(name);
     auto connection = co_await call.next(std::move(trial));
     if (connection) co_return connection;
-    base::log::info("endpoint {} did not take {}: {}", name, describe(request.connection()), connection.error().message());
+    base::log::info("endpoint {} did not take {}: {}", name, describe(request.connection()),
+                    connection.error().message());
     failures += failures.empty() ? "" : "; ";
     failures += name + ": " + connection.error().message();
     if (context.stop.stopped() || context.scheduler.now() >= context.deadline) break;

@@ -2,8 +2,8 @@
 // Finds the endpoint: the one the request names, or, of those that offer the service and match the client's labels, the
 // next in turn; when that one fails, the one after it.
 //
-// After: begin. Gives: NextHop. Changes: endpoint name, payload. Keeps: NextHop. A failed attempt has undone itself below.
-// Repeated request: names its endpoint, so only that one is looked up.
+// After: begin. Gives: NextHop. Changes: endpoint name, payload. Keeps: NextHop. A failed attempt has undone itself
+// below. Repeated request: names its endpoint, so only that one is looked up.
 #pragma once
 
 #include <map>

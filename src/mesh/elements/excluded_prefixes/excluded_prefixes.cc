@@ -51,9 +51,11 @@ bool same_labels(const Labels& wanted, const Labels& asked) {
   return std::ranges::all_of(wanted, [&](const auto& one) { return asked.contains(one.first); });
 }
 
-bool matches(const NetworkServiceUrl& url, const Connection& connection, const Labels& labels, const Mechanism& mechanism) {
+bool matches(const NetworkServiceUrl& url, const Connection& connection, const Labels& labels,
+             const Mechanism& mechanism) {
   if (url.service != connection.network_service() || url.mechanism != mechanism.type()) return false;
-  if (!url.interface_name.empty() && url.interface_name != mechanism_parameter(mechanism, parameter::kName)) return false;
+  if (!url.interface_name.empty() && url.interface_name != mechanism_parameter(mechanism, parameter::kName))
+    return false;
   return same_labels(url.labels, labels);
 }
 
@@ -100,9 +102,11 @@ Result<void> ExcludedPrefixes::validate(const Connection& connection, const Use&
   }
   for (const IpAddress& address : own_addresses(connection.context().ip_context())) {
     if (!taken.contains(address)) continue;
-    return fail(Code::failed_precondition,
-                "{} was given {}, which the request excluded because another connection uses it: give the endpoints different "
-                "prefixes, or put them into one awareness group", describe(connection), address.to_string());
+    return fail(
+        Code::failed_precondition,
+        "{} was given {}, which the request excluded because another connection uses it: give the endpoints different "
+        "prefixes, or put them into one awareness group",
+        describe(connection), address.to_string());
   }
   return {};
 }
@@ -129,7 +133,8 @@ Task<Result<Connection>> ExcludedPrefixes::request(Call& call, NetworkServiceReq
   }
   IPContext& answer = *connection->mutable_context()->mutable_ip_context();
   auto& told = *answer.mutable_excluded_prefixes();
-  told.erase(std::remove_if(told.begin(), told.end(), [&](const std::string& one) { return added.contains(one); }), told.end());
+  told.erase(std::remove_if(told.begin(), told.end(), [&](const std::string& one) { return added.contains(one); }),
+             told.end());
   use.addresses = used_addresses(answer);
   use.told = std::set<std::string>(told.begin(), told.end());
   uses_.insert_or_assign(id, std::move(use));

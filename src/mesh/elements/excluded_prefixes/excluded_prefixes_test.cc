@@ -27,7 +27,8 @@ struct ExcludedPrefixesTest : ::testing::Test {
   void start(const char* first_group_member = nullptr, const char* second_group_member = nullptr) {
     ExcludedPrefixes::AwarenessGroups groups;
     if (first_group_member != nullptr) {
-      groups.push_back({*parse_network_service_url(first_group_member), *parse_network_service_url(second_group_member)});
+      groups.push_back(
+          {*parse_network_service_url(first_group_member), *parse_network_service_url(second_group_member)});
     }
     bench = std::make_unique<ChainBench>(Begin::Side::client, std::make_shared<ExcludedPrefixes>(groups));
     bench->below->on_request = [this](Call&, NetworkServiceRequest& request) {
@@ -127,7 +128,9 @@ TEST_F(ExcludedPrefixesTest, AnswerThatArrivesSecondIsCheckedAgainstTheFirst) {
 
 // The example mutually-aware-nses.
 TEST_F(ExcludedPrefixesTest, ConnectionsOfOneAwarenessGroupMayShareAddresses) {
-  answers = {{"c1", {"10.0.0.0/32", "10.0.0.1/32"}}, {"c2", {"10.0.0.0/32", "10.0.0.1/32"}}, {"c3", {"10.0.0.0/32", "10.0.0.1/32"}}};
+  answers = {{"c1", {"10.0.0.0/32", "10.0.0.1/32"}},
+             {"c2", {"10.0.0.0/32", "10.0.0.1/32"}},
+             {"c3", {"10.0.0.0/32", "10.0.0.1/32"}}};
   start("kernel://a/nsm-1", "kernel://b/nsm-2");
   ASSERT_TRUE(bench->request(asking("c1", "a", "nsm-1")));
   ASSERT_TRUE(bench->request(asking("c2", "b", "nsm-2")));

@@ -25,14 +25,15 @@ struct PrefixFileTest : ::testing::Test {
   int looks = 0;
   int reads = 0;
   std::string log;
-  PrefixFile file{scheduler, "/etc/excluded.yaml", FileAccess{[this](const std::string&) {
-                                                                ++looks;
-                                                                return stamp;
-                                                              },
-                                                              [this](const std::string&) {
-                                                                ++reads;
-                                                                return text;
-                                                              }}};
+  PrefixFile file{scheduler, "/etc/excluded.yaml",
+                  FileAccess{[this](const std::string&) {
+                               ++looks;
+                               return stamp;
+                             },
+                             [this](const std::string&) {
+                               ++reads;
+                               return text;
+                             }}};
 
   PrefixFileTest() {
     base::log::set_sink([this](base::log::Level level, std::string_view line) {
@@ -108,12 +109,13 @@ TEST(PrefixList, ForgivesWhatNsmForgives) {
   EXPECT_THAT(*parse_prefix_list(""), IsEmpty());
   EXPECT_THAT(*parse_prefix_list("prefixes:"), IsEmpty());
   EXPECT_THAT(*parse_prefix_list("other: 1"), IsEmpty());
-  EXPECT_THAT(*parse_prefix_list("Prefixes: [10.0.0.7/8, 10.0.0.0/8, 192.0.2.1]"), ElementsAre("10.0.0.0/8", "192.0.2.1/32"));
+  EXPECT_THAT(*parse_prefix_list("Prefixes: [10.0.0.7/8, 10.0.0.0/8, 192.0.2.1]"),
+              ElementsAre("10.0.0.0/8", "192.0.2.1/32"));
 }
 
 TEST(PrefixList, RefusesEverythingElse) {
-  for (const char* text : {"prefixes: 10.0.0.0/8", "[10.0.0.0/8]", "prefixes: [[10.0.0.0/8]]", "prefixes: [1", "prefixes: [x]",
-                           "\x01", "prefixes: {a: b}"}) {
+  for (const char* text : {"prefixes: 10.0.0.0/8", "[10.0.0.0/8]", "prefixes: [[10.0.0.0/8]]", "prefixes: [1",
+                           "prefixes: [x]", "\x01", "prefixes: {a: b}"}) {
     EXPECT_FALSE(parse_prefix_list(text)) << text;
   }
 }
@@ -140,8 +142,9 @@ TEST(LocalFiles, SeeAFileAndItsReplacement) {
 
 TEST(NodeExcludedPrefixes, FilesPrefixesAreAddedOnce) {
   fakes::ManualScheduler scheduler;
-  PrefixFile file(scheduler, "x", FileAccess{[](const std::string&) { return FileStamp{}; },
-                                             [](const std::string&) { return std::string("prefixes: [10.0.0.0/8, 10.96.0.0/12]"); }});
+  PrefixFile file(scheduler, "x",
+                  FileAccess{[](const std::string&) { return FileStamp{}; },
+                             [](const std::string&) { return std::string("prefixes: [10.0.0.0/8, 10.96.0.0/12]"); }});
   ChainBench bench(std::make_shared<NodeExcludedPrefixes>(std::move(file)));
   auto request = bench.asking("c1");
   auto& ip = *request.mutable_connection()->mutable_context()->mutable_ip_context();
@@ -150,7 +153,8 @@ TEST(NodeExcludedPrefixes, FilesPrefixesAreAddedOnce) {
   const auto first = bench.request(request);
   const auto second = bench.request(bench.refreshing(*first));
   const auto& field = second->context().ip_context().excluded_prefixes();
-  EXPECT_THAT(std::vector<std::string>(field.begin(), field.end()), ElementsAre("172.16.0.0/16", "10.96.0.0/12", "10.0.0.0/8"));
+  EXPECT_THAT(std::vector<std::string>(field.begin(), field.end()),
+              ElementsAre("172.16.0.0/16", "10.96.0.0/12", "10.0.0.0/8"));
 }
 
 }  // namespace

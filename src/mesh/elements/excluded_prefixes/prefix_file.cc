@@ -42,12 +42,14 @@ Result<std::string> read_file(const std::string& path) {
     if (size < 0) return base::fail_errno(errno, "cannot read it");
     if (size == 0) return text;
     text.append(block, static_cast<std::size_t>(size));
-    if (text.size() > kMaxFile) return fail(Code::out_of_range, "it is larger than {} bytes: a list of prefixes never is", kMaxFile);
+    if (text.size() > kMaxFile)
+      return fail(Code::out_of_range, "it is larger than {} bytes: a list of prefixes never is", kMaxFile);
   }
 }
 
 bool same_word(std::string_view a, std::string_view lower_case) {
-  return std::ranges::equal(a, lower_case, [](char x, char y) { return (x >= 'A' && x <= 'Z' ? x - 'A' + 'a' : x) == y; });
+  return std::ranges::equal(a, lower_case,
+                            [](char x, char y) { return (x >= 'A' && x <= 'Z' ? x - 'A' + 'a' : x) == y; });
 }
 
 // Throws what yaml-cpp throws.
@@ -57,9 +59,11 @@ Result<std::vector<std::string>> parse_document(const YAML::Node& document) {
   if (!document.IsMap()) return fail(Code::invalid_argument, "it is no map: write \"prefixes: [10.0.0.0/8]\"");
   for (const auto& entry : document) {
     if (!entry.first.IsScalar() || !same_word(entry.first.Scalar(), "prefixes") || entry.second.IsNull()) continue;
-    if (!entry.second.IsSequence()) return fail(Code::invalid_argument, "prefixes is no list: write \"prefixes: [10.0.0.0/8]\"");
+    if (!entry.second.IsSequence())
+      return fail(Code::invalid_argument, "prefixes is no list: write \"prefixes: [10.0.0.0/8]\"");
     for (const auto& item : entry.second) {
-      if (!item.IsScalar()) return fail(Code::invalid_argument, "prefixes has an entry that is not text: write it like 10.0.0.0/8");
+      if (!item.IsScalar())
+        return fail(Code::invalid_argument, "prefixes has an entry that is not text: write it like 10.0.0.0/8");
       auto prefix = wire::Prefix::parse_or_host(item.Scalar());
       if (!prefix) return std::unexpected(prefix.error());
       std::string text = prefix->network().to_string();
@@ -104,7 +108,8 @@ void PrefixFile::reload() {
   const auto text = files_.read(path_);
   auto parsed = text ? parse_prefix_list(*text) : std::unexpected(text.error());
   if (!parsed) {
-    base::log::warning("{}: {}; the {} prefixes read before stay excluded", path_, parsed.error().message(), prefixes_.size());
+    base::log::warning("{}: {}; the {} prefixes read before stay excluded", path_, parsed.error().message(),
+                       prefixes_.size());
     return;
   }
   prefixes_ = std::move(*parsed);

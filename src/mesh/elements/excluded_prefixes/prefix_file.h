@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The node's list of prefixes that no endpoint may use (the cluster's pods and services, the hosts): a YAML file,
-// "prefixes: [10.244.0.0/16, 10.96.0.0/12]", that somebody else writes and replaces while we run. Read again when it has
-// changed, which is looked for at most once a second and only when somebody asks.
+// "prefixes: [10.244.0.0/16, 10.96.0.0/12]", that somebody else writes and replaces while we run. Read again when it
+// has changed, which is looked for at most once a second and only when somebody asks.
 #pragma once
 
 #include <functional>
@@ -43,8 +43,8 @@ class PrefixFile {
   // The scheduler must outlive it.
   PrefixFile(base::Scheduler& scheduler, std::string path, FileAccess files = local_files());
 
-  // As of now, or of up to a second ago. A file that cannot be read or understood is warned of once for each change; the
-  // last good list stays. A file that is not there excludes nothing.
+  // As of now, or of up to a second ago. A file that cannot be read or understood is warned of once for each change;
+  // the last good list stays. A file that is not there excludes nothing.
   const std::vector<std::string>& prefixes();
 
  private:

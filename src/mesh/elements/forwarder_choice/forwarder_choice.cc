@@ -51,7 +51,8 @@ Task<Result<Connection>> ForwarderChoice::request(Call& call, NetworkServiceRequ
   auto& chosen = call.state().get<ChosenForwarder>();
   if (reselect) chosen.name.clear();
 
-  auto service = co_await find_service(services_, context, request.connection().network_service(), request.connection().payload());
+  auto service =
+      co_await find_service(services_, context, request.connection().network_service(), request.connection().payload());
   if (!service) co_return std::unexpected(service.error());
   auto found = co_await find(context, chosen.name);
   if (!found) co_return std::unexpected(found.error());
@@ -95,7 +96,8 @@ Task<Result<void>> ForwarderChoice::close(Call& call, Connection connection) {
   const std::string name = chosen != nullptr && !chosen->name.empty() ? chosen->name : next_on_path(connection);
   auto found = co_await find(call.context(), name);
   if (found && !found->empty()) {
-    call.state().get<NextHop>() = NextHop(found->front().response.network_service_endpoint().url(), found->front().socket);
+    call.state().get<NextHop>() =
+        NextHop(found->front().response.network_service_endpoint().url(), found->front().socket);
   }
   co_return co_await call.next_close(std::move(connection));
 }

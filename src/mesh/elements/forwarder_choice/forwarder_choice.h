@@ -20,12 +20,10 @@ class ForwarderChoice final : public Element {
   using Needs = Types<Serialised>;
   using Gives = Types<NextHop>;
 
-  // service: what forwarders register as. public_url: this manager's, by which the registry knows this node's endpoints.
+  // service: what forwarders register as. public_url: this manager's, by which the registry knows this node's
+  // endpoints.
   ForwarderChoice(ServiceRegistry& services, EndpointRegistry& endpoints, std::string service, std::string public_url)
-      : services_(services),
-        endpoints_(endpoints),
-        service_(std::move(service)),
-        public_url_(std::move(public_url)) {}
+      : services_(services), endpoints_(endpoints), service_(std::move(service)), public_url_(std::move(public_url)) {}
 
   base::Task<base::Result<Connection>> request(Call& call, NetworkServiceRequest request) override;
   base::Task<base::Result<void>> close(Call& call, Connection connection) override;

@@ -40,14 +40,15 @@ bool wants_refresh(const ConnectionEvent& event) {
 }  // namespace
 
 struct Heal::Session {
-  Session(base::Scheduler& scheduler, Connection c, std::shared_ptr<ConnectionEvents> e, std::unique_ptr<rpc::ClientStream> s)
+  Session(base::Scheduler& scheduler, Connection c, std::shared_ptr<ConnectionEvents> e,
+          std::unique_ptr<rpc::ClientStream> s)
       : connection(std::move(c)), events(std::move(e)), stream(std::move(s)), troubles(scheduler) {}
 
   const Connection connection;
   const std::shared_ptr<ConnectionEvents> events;
   std::unique_ptr<rpc::ClientStream> stream;
-  base::StopSource stop;              // of the watching
-  base::StopSource closed;            // of the whole session
+  base::StopSource stop;    // of the watching
+  base::StopSource closed;  // of the whole session
   base::AsyncQueue<Trouble> troubles;
   bool repairing = false;
 
@@ -165,7 +166,8 @@ Task<void> Heal::repair(std::shared_ptr<Session> session) {
     bool reselect = *trouble == Trouble::data_plane;
     if (*trouble == Trouble::control_plane) reselect = !co_await alive(*session);
     if (session->closed.stopped()) co_return;
-    auto again = co_await session->events->request_again(reselect ? Reselect::endpoint : Reselect::no, session->closed.token());
+    auto again =
+        co_await session->events->request_again(reselect ? Reselect::endpoint : Reselect::no, session->closed.token());
     if (again) {
       base::log::info("{} is healed{}", describe(*again), reselect ? ", selected anew" : "");
       if (observer_) observer_(id, reselect ? "healed, selected anew" : "healed");
@@ -174,8 +176,10 @@ Task<void> Heal::repair(std::shared_ptr<Session> session) {
     if (session->events->closed() || session->closed.stopped()) co_return;
     base::log::warning("healing {} (attempt {}): {}", id, attempt + 1, again.error().message());
     const base::Duration pause = kPauses[std::min(attempt, kPauses.size() - 1)];
-    const base::Duration jitter(static_cast<std::int64_t>(base::uniform(random_, static_cast<std::uint64_t>(pause.count()) / 2 + 1)));
-    if (const bool slept = co_await base::sleep_for(scheduler_, pause + jitter, session->closed.token()); !slept) co_return;
+    const base::Duration jitter(
+        static_cast<std::int64_t>(base::uniform(random_, static_cast<std::uint64_t>(pause.count()) / 2 + 1)));
+    if (const bool slept = co_await base::sleep_for(scheduler_, pause + jitter, session->closed.token()); !slept)
+      co_return;
   }
 }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Repairs a connection, in the client only: when the mesh reports it down or goes silent, and when packets stop crossing.
+// Repairs a connection, in the client only: when the mesh reports it down or goes silent, and when packets stop
+// crossing.
 //
 // After: begin, and whatever sets NextHop. Keeps: one session per connection: a subscription at the next hop and a
 // periodic liveness check. What it does: control plane lost and packets still cross: the same connection is requested
-// again; packets lost: it is closed and requested anew (reselect). It goes on until the request succeeds or the connection
-// is closed, with a pause that grows and jitters. A next hop that cannot be monitored fails the request, which is then
-// undone. Failed repeated request: the session goes on with the connection as it was. Close ends the session.
+// again; packets lost: it is closed and requested anew (reselect). It goes on until the request succeeds or the
+// connection is closed, with a pause that grows and jitters. A next hop that cannot be monitored fails the request,
+// which is then undone. Failed repeated request: the session goes on with the connection as it was. Close ends the
+// session.
 #pragma once
 
 #include <memory>

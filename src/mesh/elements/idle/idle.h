@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ends an endpoint that nobody uses: calls back once when there has been no connection for a while, from the start on. It
-// then refuses requests, so that none is accepted by an endpoint about to go.
+// Ends an endpoint that nobody uses: calls back once when there has been no connection for a while, from the start on.
+// It then refuses requests, so that none is accepted by an endpoint about to go.
 //
 // Changes nothing in the request. After: begin. Keeps: that the connection exists, from its first request to the end of
 // its Close. Failed first request: counts as use until it has failed. Repeated request: nothing new.

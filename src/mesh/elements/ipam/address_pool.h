@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The addresses of one prefix, handed out lowest first. An address is taken as long as somebody holds it; the last holder
-// to let go gives it back. All of them count, network and broadcast address included: on a point-to-point wire they are
-// ordinary. Cost: logarithmic in the number of gaps between addresses taken, not in the prefix's size.
+// The addresses of one prefix, handed out lowest first. An address is taken as long as somebody holds it; the last
+// holder to let go gives it back. All of them count, network and broadcast address included: on a point-to-point wire
+// they are ordinary. Cost: logarithmic in the number of gaps between addresses taken, not in the prefix's size.
 #pragma once
 
 #include <map>

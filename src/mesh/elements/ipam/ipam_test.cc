@@ -344,7 +344,8 @@ TEST(AddressPool, HugePrefixesAndTheEdgesOfTheAddressSpace) {
 }
 
 TEST(Exclusions, NestedPrefixesCountAsOneRange) {
-  const Exclusions excluded(std::vector{*Prefix::parse("10.0.0.4/30"), *Prefix::parse("10.0.0.0/28"), *Prefix::parse("10.0.0.9/32")});
+  const Exclusions excluded(
+      std::vector{*Prefix::parse("10.0.0.4/30"), *Prefix::parse("10.0.0.0/28"), *Prefix::parse("10.0.0.9/32")});
   EXPECT_EQ(excluded.last_of_range(*IpAddress::parse("10.0.0.6"))->to_string(), "10.0.0.15");
   EXPECT_FALSE(excluded.contains(*IpAddress::parse("10.0.0.16")));
   EXPECT_FALSE(excluded.contains(*IpAddress::parse("::ffff:10.0.0.6")));

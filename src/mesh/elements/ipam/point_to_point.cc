@@ -75,16 +75,19 @@ std::string list(const std::vector<std::shared_ptr<AddressPool>>& pools) {
 }  // namespace
 
 Result<PointToPointIpam> PointToPointIpam::make(const Groups& groups, IpamPolicy policy) {
-  if (groups.empty()) return fail(Code::invalid_argument, "no prefix to take addresses from: give at least one, as 172.16.1.0/24");
+  if (groups.empty())
+    return fail(Code::invalid_argument, "no prefix to take addresses from: give at least one, as 172.16.1.0/24");
   std::vector<Group> pools;
   std::vector<Prefix> seen;
   for (const auto& group : groups) {
-    if (group.empty()) return fail(Code::invalid_argument, "a group of prefixes is empty: give it at least one, as [172.16.1.0/24]");
+    if (group.empty())
+      return fail(Code::invalid_argument, "a group of prefixes is empty: give it at least one, as [172.16.1.0/24]");
     Group& made = pools.emplace_back();
     for (const Prefix& prefix : group) {
       const auto other = std::ranges::find_if(seen, [&](const Prefix& one) { return one.overlaps(prefix); });
       if (other != seen.end()) {
-        return fail(Code::invalid_argument, "prefix {} overlaps {}: addresses would be given out twice, leave one of them out",
+        return fail(Code::invalid_argument,
+                    "prefix {} overlaps {}: addresses would be given out twice, leave one of them out",
                     prefix.to_string(), other->to_string());
       }
       seen.push_back(prefix);
@@ -108,9 +111,10 @@ Result<PointToPointIpam::Lease::Pair> PointToPointIpam::take_pair(const Group& g
     Lease::Pair pair{pool->take_lowest(excluded), pool->take_lowest(excluded)};
     if (pair.dst && pair.src) return pair;
   }
-  return fail(Code::resource_exhausted,
-              "{} has no two free addresses left for another connection: give the endpoint a larger or a further prefix",
-              list(group));
+  return fail(
+      Code::resource_exhausted,
+      "{} has no two free addresses left for another connection: give the endpoint a larger or a further prefix",
+      list(group));
 }
 
 Result<PointToPointIpam::Lease> PointToPointIpam::assign(const Lease& current, IPContext& context) const {
@@ -148,15 +152,19 @@ Result<PointToPointIpam::Lease> PointToPointIpam::assign(const Lease& current, I
         continue;
       }
       const auto held = mine.find(address);
-      HeldAddress hold = held != mine.end() ? held->second : excluded.contains(address) ? nullptr : (*pool)->take(address);
+      HeldAddress hold = held != mine.end()           ? held->second
+                         : excluded.contains(address) ? nullptr
+                                                      : (*pool)->take(address);
       if (hold) {
         brought.emplace(address, std::move(hold));
       } else {
         gone.insert(address);
       }
       if (brought.size() > kMaxKept) {
-        return fail(Code::invalid_argument, "the request brings more than {} addresses of this endpoint's prefixes: leave them out, "
-                    "the endpoint chooses", kMaxKept);
+        return fail(Code::invalid_argument,
+                    "the request brings more than {} addresses of this endpoint's prefixes: leave them out, "
+                    "the endpoint chooses",
+                    kMaxKept);
       }
     }
   }

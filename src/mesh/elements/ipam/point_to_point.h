@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chooses the two addresses of a wire: the endpoint's (dst) is the lower, the client's (src) the next free one, each alone
-// in its prefix (/32, /128) with a host route to the other. One pair from every group of prefixes; a group's later
-// prefixes are used when the earlier ones are full. Dual stack is two groups.
+// Chooses the two addresses of a wire: the endpoint's (dst) is the lower, the client's (src) the next free one, each
+// alone in its prefix (/32, /128) with a host route to the other. One pair from every group of prefixes; a group's
+// later prefixes are used when the earlier ones are full. Dual stack is two groups.
 #pragma once
 
 #include <map>
@@ -30,7 +30,7 @@ class PointToPointIpam {
       HeldAddress dst;
       HeldAddress src;
     };
-    std::vector<Pair> pairs;  // one a group; empty before the first assignment
+    std::vector<Pair> pairs;                      // one a group; empty before the first assignment
     std::map<wire::IpAddress, HeldAddress> kept;  // brought by the client, of our prefixes, not part of a pair
   };
 

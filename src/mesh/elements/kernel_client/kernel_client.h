@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Asks for a kernel interface in this process's, or its workload's, network namespace.
 //
-// Changes: every KERNEL mechanism in the request: inodeURL is the namespace's, a missing name is generated. A request that
-// prefers nothing prefers this. Keeps: the namespace's descriptor among the held ones, so that connect sends it along.
-// After: begin. Failure: nothing to undo. Repeated request, also after a reselect: the same generated name, because it
-// follows from the connection's id.
+// Changes: every KERNEL mechanism in the request: inodeURL is the namespace's, a missing name is generated. A request
+// that prefers nothing prefers this. Keeps: the namespace's descriptor among the held ones, so that connect sends it
+// along. After: begin. Failure: nothing to undo. Repeated request, also after a reselect: the same generated name,
+// because it follows from the connection's id.
 #pragma once
 
 #include "base/random.h"

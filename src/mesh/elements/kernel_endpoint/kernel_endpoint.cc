@@ -59,7 +59,8 @@ Task<Result<Connection>> KernelEndpoint::request(Call& call, NetworkServiceReque
   auto connection = co_await call.next(std::move(request));
   if (!connection) co_return connection;
   auto& files = call.context().reply_descriptors;
-  const bool there = std::ranges::any_of(files, [&](const rpc::Descriptor& one) { return one.key() == namespace_.key(); });
+  const bool there =
+      std::ranges::any_of(files, [&](const rpc::Descriptor& one) { return one.key() == namespace_.key(); });
   if (!there) files.push_back(namespace_);
   co_return connection;
 }

@@ -2,8 +2,9 @@
 // Offers a kernel interface in this endpoint's network namespace; one of the elements inside Mechanisms.
 //
 // Changes: a KERNEL mechanism's inodeURL, to the namespace's, and its name: a missing one is generated, a long one cut.
-// Keeps: the connection's interface name. After: begin. The answer carries the namespace's descriptor. Failure: nothing to
-// undo. Repeated request: the same name; the namespace is named and passed again, for an endpoint may have restarted.
+// Keeps: the connection's interface name. After: begin. The answer carries the namespace's descriptor. Failure: nothing
+// to undo. Repeated request: the same name; the namespace is named and passed again, for an endpoint may have
+// restarted.
 #pragma once
 
 #include <memory>

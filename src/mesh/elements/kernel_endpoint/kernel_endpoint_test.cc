@@ -27,9 +27,9 @@ class Stuttering final : public base::Random {
 
 struct KernelEndpointTest : ::testing::Test {
   Stuttering random;
-  ChainBench bench{std::make_shared<Mechanisms>(Mechanisms::Offers{
-      {"KERNEL", std::make_shared<KernelEndpoint>(rpc::Descriptor::simulated(kNamespace), random)},
-      {"NOOP", std::make_shared<KernelEndpoint>(rpc::Descriptor::simulated(kNamespace), random)}})};
+  ChainBench bench{std::make_shared<Mechanisms>(
+      Mechanisms::Offers{{"KERNEL", std::make_shared<KernelEndpoint>(rpc::Descriptor::simulated(kNamespace), random)},
+                         {"NOOP", std::make_shared<KernelEndpoint>(rpc::Descriptor::simulated(kNamespace), random)}})};
 
   static NetworkServiceRequest preferring(const char* id, const char* type, const char* name = "") {
     auto request = ChainBench::asking(id, "icmp-responder");
@@ -86,7 +86,8 @@ TEST_F(KernelEndpointTest, NameAskedForIsKeptAndCutToWhatLinuxTakes) {
 
 TEST_F(KernelEndpointTest, GeneratedNamesNeverCollide) {
   std::set<std::string> names;
-  for (int i = 0; i < 20; ++i) names.insert(name_of(bench.request(preferring(("c" + std::to_string(i)).c_str(), "KERNEL"))));
+  for (int i = 0; i < 20; ++i)
+    names.insert(name_of(bench.request(preferring(("c" + std::to_string(i)).c_str(), "KERNEL"))));
   EXPECT_THAT(names, SizeIs(20));
 }
 

@@ -24,9 +24,7 @@ std::string listed(const google::protobuf::RepeatedPtrField<Mechanism>& preferen
   return text;
 }
 
-bool over(const CallContext& context) {
-  return context.stop.stopped() || context.scheduler.now() >= context.deadline;
-}
+bool over(const CallContext& context) { return context.stop.stopped() || context.scheduler.now() >= context.deadline; }
 
 }  // namespace
 
@@ -80,7 +78,8 @@ Task<Result<Connection>> Mechanisms::attempt(Call& call, NetworkServiceRequest r
     base::log::info("{} changes its mechanism from {} to {}", describe(request.connection()), old, type);
     Connection stale = std::exchange(in_use.connection, Connection());
     auto closed = co_await offer(old)->close(call, std::move(stale));
-    if (!closed) base::log::warning("closing {} as {}: {}", describe(request.connection()), old, closed.error().message());
+    if (!closed)
+      base::log::warning("closing {} as {}: {}", describe(request.connection()), old, closed.error().message());
     call.context().established = false;  // nothing is left of it: a failure now undoes all
   }
   auto connection = co_await offer(type)->request(call, std::move(request));
@@ -90,7 +89,8 @@ Task<Result<Connection>> Mechanisms::attempt(Call& call, NetworkServiceRequest r
 
 Task<Result<void>> Mechanisms::close(Call& call, Connection connection) {
   const auto* in_use = call.state().find<MechanismInUse>();
-  const std::string& in_state = in_use == nullptr ? connection.mechanism().type() : in_use->connection.mechanism().type();
+  const std::string& in_state =
+      in_use == nullptr ? connection.mechanism().type() : in_use->connection.mechanism().type();
   Element* element = offer(in_state.empty() ? connection.mechanism().type() : in_state);
   if (element == nullptr) co_return co_await call.next_close(std::move(connection));
   co_return co_await element->close(call, std::move(connection));

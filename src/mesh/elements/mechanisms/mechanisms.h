@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The server's side of agreeing on a mechanism. Holds one element for each type it offers, ordered by name; the call goes
-// through the one that serves, as if that stood here in the chain: its call.next() is what stands below.
+// The server's side of agreeing on a mechanism. Holds one element for each type it offers, ordered by name; the call
+// goes through the one that serves, as if that stood here in the chain: its call.next() is what stands below.
 //
-// Changes: connection.mechanism, to the first of the client's preferences that works, tried in the client's order, each on
-// a copy of the request. A connection that names a mechanism gets that or an error. After: begin. Keeps: the type in use.
-// Failure: each element undoes its own, then the next preference is tried; nothing is undone here. Repeated request: the
-// same element; if the request changes the type, the connection is first closed through the old one.
+// Changes: connection.mechanism, to the first of the client's preferences that works, tried in the client's order, each
+// on a copy of the request. A connection that names a mechanism gets that or an error. After: begin. Keeps: the type in
+// use. Failure: each element undoes its own, then the next preference is tried; nothing is undone here. Repeated
+// request: the same element; if the request changes the type, the connection is first closed through the old one.
 #pragma once
 
 #include <map>

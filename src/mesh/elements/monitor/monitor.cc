@@ -31,14 +31,14 @@ bool segment_matches(const PathSegment& pattern, const PathSegment& segment) {
 
 bool selects(const MonitorScopeSelector& selector, const Connection& connection) {
   if (selector.network_services_size() > 0 &&
-      std::ranges::find(selector.network_services(), connection.network_service()) == selector.network_services().end()) {
+      std::ranges::find(selector.network_services(), connection.network_service()) ==
+          selector.network_services().end()) {
     return false;
   }
   if (selector.path_segments_size() == 0) return true;
-  return !std::ranges::search(connection.path().path_segments(), selector.path_segments(),
-                              [](const PathSegment& segment, const PathSegment& pattern) {
-                                return segment_matches(pattern, segment);
-                              })
+  return !std::ranges::search(
+              connection.path().path_segments(), selector.path_segments(),
+              [](const PathSegment& segment, const PathSegment& pattern) { return segment_matches(pattern, segment); })
               .empty();
 }
 
@@ -124,7 +124,8 @@ Task<Result<void>> Monitor::serve(rpc::ServerCall& call, MonitorScopeSelector se
   }
   subscribers_.erase(place);
   if (subscriber->overrun) {
-    co_return fail(Code::resource_exhausted, "the subscriber left {} events unread: subscribe again", kMaxWaitingEvents);
+    co_return fail(Code::resource_exhausted, "the subscriber left {} events unread: subscribe again",
+                   kMaxWaitingEvents);
   }
   if (!written) co_return written;
   co_return fail(Code::unavailable, "this process is stopping");
@@ -136,7 +137,8 @@ void Monitor::follow(Call& call, const Connection& connection) {
   auto followed = std::make_shared<Followed>();
   followed->hop = *hop;
   call.state().get<std::shared_ptr<Followed>>() = followed;
-  followers_.spawn(follow_hop(connection.id(), own_segment(connection).name(), connection.path().index(), std::move(followed)));
+  followers_.spawn(
+      follow_hop(connection.id(), own_segment(connection).name(), connection.path().index(), std::move(followed)));
 }
 
 Task<void> Monitor::follow_hop(std::string id, std::string name, std::uint32_t index, std::shared_ptr<Followed> kept) {
@@ -178,7 +180,8 @@ void Monitor::apply(const std::string& id, std::uint32_t index, const Connection
   for (const auto& [key, received] : event.connections()) ordered_connections.emplace(key, &received);
   for (const auto& [key, received] : ordered_connections) {
     const Path& path = received->path();
-    if (path.path_segments_size() <= static_cast<int>(index) || path.path_segments(static_cast<int>(index)).id() != id) continue;
+    if (path.path_segments_size() <= static_cast<int>(index) || path.path_segments(static_cast<int>(index)).id() != id)
+      continue;
     if (path.index() != index && path.index() != index + 1) continue;
     if (event.type() == connection::DELETE) {
       set_down(id);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tells subscribers what becomes of connections, and follows each connection at the next hop to learn of it.
 //
-// After: begin. Keeps: the connection as last answered, and the subscription at the next hop. Failed repeated request of a
-// connection that was followed: subscribers hear DOWN. Repeated request: the old subscription ends first, a new one
-// follows the answer. Close: subscribers hear DELETE, whether or not the hops below could be told.
+// After: begin. Keeps: the connection as last answered, and the subscription at the next hop. Failed repeated request
+// of a connection that was followed: subscribers hear DOWN. Repeated request: the old subscription ends first, a new
+// one follows the answer. Close: subscribers hear DELETE, whether or not the hops below could be told.
 #pragma once
 
 #include <list>
@@ -41,7 +41,8 @@ class Monitor final : public Element {
   struct Followed;
 
   void follow(Call& call, const Connection& connection);
-  base::Task<void> follow_hop(std::string id, std::string name, std::uint32_t index, std::shared_ptr<Followed> followed);
+  base::Task<void> follow_hop(std::string id, std::string name, std::uint32_t index,
+                              std::shared_ptr<Followed> followed);
   // Applies what the next hop says; returns whether anything changed.
   void apply(const std::string& id, std::uint32_t index, const ConnectionEvent& event);
   void set_down(const std::string& id);

@@ -2,8 +2,8 @@
 // Agrees on the connection's MTU: context.MTU ends as the lowest that anybody on the path can carry.
 //
 // Changes: context.MTU, lowered to the local limit on the way down, so that those below start from it, and again on the
-// way back. A request that states none gets the limit. Keeps nothing. Failure: nothing to undo. Repeated request: lowers
-// again, with the limit of that moment; what was agreed before is never raised.
+// way back. A request that states none gets the limit. Keeps nothing. Failure: nothing to undo. Repeated request:
+// lowers again, with the limit of that moment; what was agreed before is never raised.
 #pragma once
 
 #include <functional>

@@ -36,8 +36,8 @@ Result<std::uint32_t> PathElement::enter(Connection& connection) {
     return index;
   }
   if (index >= count) {
-    return fail(Code::invalid_argument, "Path.Index+1=={} should be less or equal len(Path.PathSegments)=={}", index + 1,
-                count);
+    return fail(Code::invalid_argument, "Path.Index+1=={} should be less or equal len(Path.PathSegments)=={}",
+                index + 1, count);
   }
   const PathSegment& previous = path.path_segments(static_cast<int>(index));
   if (previous.id() != connection.id()) {
@@ -45,7 +45,8 @@ Result<std::uint32_t> PathElement::enter(Connection& connection) {
                 connection.id());
   }
   const std::uint32_t own_index = index + 1;
-  PathSegment* own = own_index < count ? path.mutable_path_segments(static_cast<int>(own_index)) : path.add_path_segments();
+  PathSegment* own =
+      own_index < count ? path.mutable_path_segments(static_cast<int>(own_index)) : path.add_path_segments();
   if (own->name() != name_) {
     own->set_name(name_);
     own->set_id(base::uuid4(random_));

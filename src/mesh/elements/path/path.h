@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gives the connection this process's own place on its path: segment, index and id; restores the caller's on the way back.
-// First in every chain. Keeps nothing. Undoes nothing. Repeated request: a caller that sends the whole path back finds its
-// own segment here, and with it the id of the connection that exists: that is how a refresh is told from a new request.
+// Gives the connection this process's own place on its path: segment, index and id; restores the caller's on the way
+// back. First in every chain. Keeps nothing. Undoes nothing. Repeated request: a caller that sends the whole path back
+// finds its own segment here, and with it the id of the connection that exists: that is how a refresh is told from a
+// new request.
 #pragma once
 
 #include "base/random.h"

@@ -91,9 +91,7 @@ TEST_F(PathTest, AnEmptyPathBeginsHere) {
   EXPECT_EQ(answer->path().index(), 0U);
 }
 
-TEST_F(PathTest, AnEmptyPathWithoutAnIdGetsOne) {
-  EXPECT_EQ(request(with_path("", 0, {}))->id().size(), 36U);
-}
+TEST_F(PathTest, AnEmptyPathWithoutAnIdGetsOne) { EXPECT_EQ(request(with_path("", 0, {}))->id().size(), 36U); }
 
 TEST_F(PathTest, TheCallersSegmentIsFollowedByOurs) {
   const auto answer = request(with_path("c0", 0, {{"nsc", "c0"}}));
@@ -137,7 +135,8 @@ TEST_F(PathTest, APathThatLoopsIsRefused) {
 
 TEST_F(PathTest, AnAnswerWithoutTheCallersSegmentIsRefused) {
   hop->loses_path = true;
-  EXPECT_THAT(request(with_path("c0", 0, {{"nsc", "c0"}})).error().message(), HasSubstr("lost the caller's path segment"));
+  EXPECT_THAT(request(with_path("c0", 0, {{"nsc", "c0"}})).error().message(),
+              HasSubstr("lost the caller's path segment"));
 }
 
 TEST_F(PathTest, ACloseTakesTheSamePlace) {
@@ -163,7 +162,8 @@ TEST_F(PathTest, WithoutATokenInTheCallThePreviousSegmentStaysAsItWas) {
 }
 
 TEST_F(PathTest, WithoutAPeerBelowThePathEndsHere) {
-  EXPECT_THAT(names(*request(with_path("c0", 0, {{"nsc", "c0"}, {"nsmgr", "c1"}, {"gone", "c2"}}))), ElementsAre("nsc", "nsmgr"));
+  EXPECT_THAT(names(*request(with_path("c0", 0, {{"nsc", "c0"}, {"nsmgr", "c1"}, {"gone", "c2"}}))),
+              ElementsAre("nsc", "nsmgr"));
 }
 
 TEST_F(PathTest, WithAPeerBelowThePathGoesOn) {

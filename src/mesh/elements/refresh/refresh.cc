@@ -18,7 +18,8 @@ constexpr base::Duration kRetry = 200ms;
 }  // namespace
 
 struct Refresh::Due {
-  explicit Due(base::Scheduler& scheduler, std::shared_ptr<ConnectionEvents> e) : timer(scheduler), events(std::move(e)) {}
+  explicit Due(base::Scheduler& scheduler, std::shared_ptr<ConnectionEvents> e)
+      : timer(scheduler), events(std::move(e)) {}
   base::Timer timer;
   std::shared_ptr<ConnectionEvents> events;
   base::StopSource stop;

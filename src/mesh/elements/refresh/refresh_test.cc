@@ -47,7 +47,8 @@ class RefreshTest : public ::testing::Test {
     bench.below->on_request = [this](Call&, NetworkServiceRequest& request) {
       auto& path = *request.mutable_connection()->mutable_path();
       path.clear_path_segments();
-      for (int i = 0; i < 2; ++i) set_time(path.add_path_segments()->mutable_expires(), bench.scheduler.wall_now() + 600s);
+      for (int i = 0; i < 2; ++i)
+        set_time(path.add_path_segments()->mutable_expires(), bench.scheduler.wall_now() + 600s);
     };
   }
   ~RefreshTest() override {

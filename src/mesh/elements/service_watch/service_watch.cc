@@ -37,7 +37,8 @@ Task<Result<Connection>> ServiceWatch::request(Call& call, NetworkServiceRequest
   const bool first = watch == nullptr;
   if (first) watch = std::make_shared<Watch>();
   watch->members.insert_or_assign(
-      connection->id(), Watch::Member{std::move(labels), connection->network_service_endpoint_name(), call.context().events});
+      connection->id(),
+      Watch::Member{std::move(labels), connection->network_service_endpoint_name(), call.context().events});
   if (first) tasks_.spawn(this->watch(service, watch));
   co_return connection;
 }
@@ -89,7 +90,8 @@ Task<void> ServiceWatch::check(const NetworkService& service, std::shared_ptr<Wa
       query.mutable_network_service_endpoint()->set_name(member.endpoint);
       auto found = co_await find_all<Endpoints>(endpoints_, call, std::move(query));
       if (!found) {
-        base::log::warning("checking endpoint {} against service {}: {}", member.endpoint, service.name(), found.error().message());
+        base::log::warning("checking endpoint {} against service {}: {}", member.endpoint, service.name(),
+                           found.error().message());
         co_return;
       }
       std::vector<NetworkServiceEndpoint> exact;
@@ -102,7 +104,8 @@ Task<void> ServiceWatch::check(const NetworkService& service, std::shared_ptr<Wa
     }
     // An endpoint that is not registered now may be between two registrations: monitor and heal judge that.
     if (known->second.empty() || !match_endpoints(member.labels, service, known->second).empty()) continue;
-    base::log::info("service {} no longer leads {} to endpoint {}: closing the connection", service.name(), id, member.endpoint);
+    base::log::info("service {} no longer leads {} to endpoint {}: closing the connection", service.name(), id,
+                    member.endpoint);
     member.events->close_soon();
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Closes connections that their network service no longer allows: when the service changes so that the connected endpoint
-// does not match the client's labels any more. In the manager. One watch a service, however many connections.
+// Closes connections that their network service no longer allows: when the service changes so that the connected
+// endpoint does not match the client's labels any more. In the manager. One watch a service, however many connections.
 //
 // After: begin. Keeps: its place in the service's watch. Undoes nothing. Repeated request: nothing new. Close: the last
 // connection of a service ends its watch.

@@ -18,7 +18,8 @@ struct Expiry {
   base::TimePoint due = base::kNoDeadline;
 };
 
-void arm(Expiry& expiry, base::Scheduler& scheduler, const std::shared_ptr<ConnectionEvents>& events, const std::string& what) {
+void arm(Expiry& expiry, base::Scheduler& scheduler, const std::shared_ptr<ConnectionEvents>& events,
+         const std::string& what) {
   if (expiry.due == base::kNoDeadline) return;
   expiry.timer.set(std::max(expiry.due, scheduler.now()), [events, what] {
     base::log::info("{} was not refreshed in time: closing it", what);
@@ -45,7 +46,8 @@ Task<Result<Connection>> Timeout::request(Call& call, NetworkServiceRequest requ
 
   Expiry& expiry = state->get<Expiry>(scheduler);
   if (connection) {
-    const base::Duration reserve = call.context().allowance == base::Duration::max() ? base::Duration{} : call.context().allowance;
+    const base::Duration reserve =
+        call.context().allowance == base::Duration::max() ? base::Duration{} : call.context().allowance;
     expiry.due = expires - std::min(reserve, std::max(left, base::Duration{}));
   }
   if (connection || call.context().established) arm(expiry, scheduler, call.context().events, what);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Closes a connection whose client stopped refreshing: when the previous segment's token expires, less the time a call
-// needs. After: begin, path_token. Keeps: the timer. Failed repeated request: the old expiry stands. Repeated request: the
-// timer starts anew.
+// needs. After: begin, path_token. Keeps: the timer. Failed repeated request: the old expiry stands. Repeated request:
+// the timer starts anew.
 #pragma once
 
 #include "mesh/core/element.h"
