@@ -2,6 +2,8 @@
 // patchbay lab list | up | run CASE…|all | exec POD -- CMD… | down
 #include "lab/lab.h"
 
+#include <fmt/format.h>
+
 #include <map>
 #include <memory>
 
@@ -20,21 +22,34 @@ struct LabArguments {
 };
 using Arguments = std::shared_ptr<LabArguments>;
 
+// An option that is one of a few words; a wrong one is answered with all of them.
+template <typename Value>
+void add_choice(CLI::App& command, const std::string& name, Value& field, std::map<std::string, Value> words,
+                const std::string& standard, const std::string& help) {
+  std::string all;
+  for (const auto& [word, value] : words) all += (all.empty() ? "" : "|") + word;
+  command
+      .add_option_function<std::string>(
+          name,
+          [&field, name, all, words = std::move(words)](const std::string& word) {
+            const auto found = words.find(word);
+            if (found == words.end())
+              throw CLI::ValidationError(fmt::format("{} {} is no choice: write {}", name, word, all));
+            field = found->second;
+          },
+          help)
+      ->type_name(all)
+      ->default_str(standard);
+}
+
 void add_mesh_options(CLI::App& command, lab::Options& options) {
-  static const std::map<std::string, lab::Plane> kPlanes{
-      {"auto", lab::Plane::automatic}, {"xdp", lab::Plane::xdp}, {"kernel", lab::Plane::kernel}};
-  static const std::map<std::string, lab::UnderlayFamily> kFamilies{{"4", lab::UnderlayFamily::v4},
-                                                                    {"6", lab::UnderlayFamily::v6}};
-  command.add_option("--plane", options.plane, "who carries the packets: auto, xdp or kernel")
-      ->transform(CLI::Transformer(kPlanes))
-      ->type_name("PLANE")
-      ->default_str("auto");
+  add_choice(command, "--plane", options.plane,
+             {{"auto", lab::Plane::automatic}, {"xdp", lab::Plane::xdp}, {"kernel", lab::Plane::kernel}}, "auto",
+             "who carries the packets");
   command.add_option("--nodes", options.nodes, "how many nodes to build")->capture_default_str();
   command.add_flag("--same-node", options.same_node, "client and endpoint on one node");
-  command.add_option("--underlay", options.underlay, "IP version between the nodes: 4 or 6")
-      ->transform(CLI::Transformer(kFamilies))
-      ->type_name("4|6")
-      ->default_str("4");
+  add_choice(command, "--underlay", options.underlay, {{"4", lab::UnderlayFamily::v4}, {"6", lab::UnderlayFamily::v6}},
+             "4", "IP version between the nodes");
   command.add_option("--underlay-mtu", options.underlay_mtu, "MTU between the nodes")->capture_default_str();
 }
 

@@ -2,6 +2,8 @@
 // One binary with a subcommand for every role and for the operator.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "cmd/commands.h"
 
 int main(int argc, char** argv) {
@@ -23,7 +25,14 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& asked) {  // --help
     return app.exit(asked);
   } catch (const CLI::ParseError& wrong) {
-    fmt::print(stderr, "patchbay: {}; see `patchbay --help`\n", wrong.what());
+    const std::string first = argc > 1 ? argv[1] : "";
+    const auto all = app.get_subcommands([](const CLI::App*) { return true; });
+    const bool known = std::ranges::any_of(all, [&](const CLI::App* command) { return command->check_name(first); });
+    if (!known && !first.empty() && !first.starts_with('-')) {
+      fmt::print(stderr, "patchbay: there is no subcommand {}; see `patchbay --help`\n", first);
+    } else {
+      fmt::print(stderr, "patchbay: {}; see `patchbay --help`\n", wrong.what());
+    }
     return kUsage;
   }
   return action();
