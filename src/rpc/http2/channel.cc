@@ -117,7 +117,7 @@ base::Task<Http2Channel::Connected> Http2Channel::connected(base::TimePoint dead
   base::OneShot<Connected> waiting(core_->loop);
   waiting_.push_back(waiting);
   if (!std::exchange(dialing_, true)) {
-    connection_.reset();  // one that is saying goodbye belongs to its last calls
+    connection_.reset();  // one that is full or says goodbye belongs to its last calls
     base::spawn_detached(dial(shared_from_this()));
   }
   auto outcome = co_await base::await_until(core_->loop, waiting, deadline, std::move(stop));

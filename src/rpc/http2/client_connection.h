@@ -46,7 +46,8 @@ class ClientConnection final : public Connection {
                    std::string authority);
   ~ClientConnection() override;
 
-  // Takes new calls: open, and the server has not said goodbye.
+  // Takes new calls: open, the server has not said goodbye, and it takes more calls at once than are under way. At that
+  // limit a call would wait for another's end, and streams that follow a connection end with the connection only.
   bool usable() const;
 
   void start_call(const std::shared_ptr<ClientCall>& call, std::string_view method, const Metadata& metadata,

@@ -127,7 +127,8 @@ TEST_F(HostileTest, OversizedFrameEndsTheConnection) {
   RawPeer peer(connect_unix(path_), http2::Side::client);
   run(peer, [&] {
     return !peer.headers.empty() ||
-           nghttp2_session_get_remote_settings(peer.session(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) == 1000;
+           nghttp2_session_get_remote_settings(peer.session(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) ==
+               http2::Limits().max_streams;
   });
   std::string frame("\xff\xff\xff\0\0\0\0\0\1", 9);
   ASSERT_TRUE(send_with_files(peer.fd(), frame + std::string(20000, 'x'), {}));
@@ -186,7 +187,8 @@ TEST_F(HostileTest, CutRequestIsInternal) {
 TEST_F(HostileTest, ResetFloodIsStopped) {
   RawPeer peer(connect_unix(path_), http2::Side::client);
   run(peer, [&] {
-    return nghttp2_session_get_remote_settings(peer.session(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) == 1000;
+    return nghttp2_session_get_remote_settings(peer.session(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) ==
+           http2::Limits().max_streams;
   });
   for (int i = 0; i < 4000 && !peer.closed && !peer.goodbye; ++i) {
     const auto id = peer.call("/t.T/Wait", "x");
@@ -200,6 +202,23 @@ TEST_F(HostileTest, ResetFloodIsStopped) {
   EXPECT_LE(most_running_, 1000);
   run_until(loop_, [&] { return running_ == 0; }, 5s);
   EXPECT_EQ(running_, 0);
+  EXPECT_TRUE(serves());
+}
+
+// A manager's channel to its forwarder carries a monitor stream for each of the node's connections.
+TEST_F(HostileTest, ThousandsOfCallsStayOpenOnOneConnection) {
+  RawPeer peer(connect_unix(path_), http2::Side::client);
+  run(peer, [&] {
+    return nghttp2_session_get_remote_settings(peer.session(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) ==
+           http2::Limits().max_streams;
+  });
+  for (int i = 0; i < 3000; ++i) {
+    peer.call("/t.T/Wait", "x");
+    peer.pump();
+    if (i % 10 == 0) loop_.run_for(1ms);
+  }
+  run(peer, [&] { return running_ == 3000; });
+  EXPECT_EQ(running_, 3000);
   EXPECT_TRUE(serves());
 }
 

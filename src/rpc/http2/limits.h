@@ -11,9 +11,11 @@
 namespace rpc::http2 {
 
 struct Limits {
-  std::size_t max_message = 4 << 20;                          // bytes; gRPC's own default
-  std::size_t max_header_list = 64 << 10;                     // bytes, counted as RFC 9113 section 10.5.1 does
-  std::uint32_t max_streams = 1000;                           // calls at once on one connection, undo included
+  std::size_t max_message = 4 << 20;       // bytes; gRPC's own default
+  std::size_t max_header_list = 64 << 10;  // bytes, counted as RFC 9113 section 10.5.1 does
+  // Calls at once on one connection, undo included. Every connection of the mesh keeps a monitor stream open at each
+  // hop, all on one channel, so this bounds how many connections a node can have.
+  std::uint32_t max_streams = 100'000;
   std::size_t max_incomplete = 32 << 20;                      // bytes of half-received requests on one connection
   base::Duration preface_timeout = std::chrono::seconds(10);  // for a peer to say that it speaks HTTP/2
   base::Duration dial_timeout = std::chrono::seconds(20);

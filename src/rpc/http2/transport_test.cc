@@ -40,5 +40,38 @@ constexpr auto kName = [](const auto& world) { return world.param.name; };
 INSTANTIATE_TEST_SUITE_P(Http2, TransportSuite, ::testing::Values(kUnix, kTcp), kName);
 INSTANTIATE_TEST_SUITE_P(Http2, TransportFileSuite, ::testing::Values(kUnix), kName);
 
+// A stream that stays, as those that follow a connection do.
+base::Task<base::Result<void>> stay(base::Scheduler& scheduler, ServerCall& call) {
+  co_await base::sleep_until(scheduler, base::kNoDeadline, call.stop);
+  co_return base::Result<void>();
+}
+
+TEST(Http2TransportTest, StreamsThatStayDoNotKeepOthersWaiting) {
+  ScratchDirectory directory;
+  base::EventLoop loop;
+  http2::Limits few;
+  few.max_streams = 4;
+  http2::Transport server(loop, few);
+  http2::Transport client(loop);
+  Services services;
+  services["/t.T/Stay"] = StreamHandler([&loop](ServerCall& call, Bytes, ServerStream&) { return stay(loop, call); });
+  services["/t.T/Echo"] =
+      UnaryHandler([](ServerCall&, Bytes request) -> base::Task<base::Result<Bytes>> { co_return std::move(request); });
+  const std::string url = fmt::format("unix://{}/full.sock", directory.path());
+  auto listener = server.listen(url, services);
+  ASSERT_TRUE(listener);
+  auto channel = *client.channel(url);
+  std::vector<std::unique_ptr<ClientStream>> streams;
+  for (int i = 0; i < 20; ++i) {
+    auto stream = wait(loop, channel->stream("/t.T/Stay", "", {}));
+    ASSERT_TRUE(stream) << stream.error().message();
+    streams.push_back(std::move(*stream));
+    CallOptions options;
+    options.deadline = loop.now() + std::chrono::seconds(10);
+    const auto reply = wait(loop, channel->unary("/t.T/Echo", "hello", std::move(options)));
+    ASSERT_TRUE(reply) << i << " streams stay: " << reply.error().message();
+  }
+}
+
 }  // namespace
 }  // namespace rpc::testing
