@@ -231,13 +231,14 @@ class Mesh(World):
         return f"unix://{self.directory}/manager{node}.sock"
 
     def start_node(self, node):
+        # A forwarder knows its wires by its name, wherever they are: another bench's must have another.
         common = {"NODE_NAME": f"node{node}", "FORWARDING_PLANE": "kernel"}
         manager = self.start(f"manager{node}", [PATCHBAY, "manager"], f"node{node}",
                              common | {"NSM_NAME": f"manager{node}", "NSM_REGISTRY_URL": "tcp://10.77.0.254:5002",
                                        "NSM_LISTEN_ON": f"{self.manager_url(node)},tcp://10.77.0.{node}:5001"})
         self.await_log(manager, " is up")
         forwarder = self.start(f"forwarder{node}", [PATCHBAY, "forwarder"], f"node{node}",
-                               common | {"NSM_NAME": f"forwarder{node}", "NSM_TUNNEL_IP": f"10.77.0.{node}",
+                               common | {"NSM_NAME": f"{self.tag}forwarder{node}", "NSM_TUNNEL_IP": f"10.77.0.{node}",
                                          "NSM_LISTEN_ON": f"unix://{self.directory}/forwarder{node}.sock",
                                          "NSM_CONNECT_TO": self.manager_url(node)})
         self.await_log(forwarder, "registered ")
