@@ -319,6 +319,8 @@ TEST_F(WireTrace, AnEndpointThatDiesIsUnregisteredHereAndUpstreamWithinItsMinute
   EXPECT_LE(scheduler.now() - base::TimePoint{}, 61s);
   EXPECT_EQ(registry.endpoints.size(), 0U);
   EXPECT_TRUE(find(manager.facade.endpoints(), "final-endpoint").empty());
+  stream.reset();  // ends the watch while those who serve it still run
+  scheduler.run_for(1s);
 }
 
 TEST_F(WireTrace, AnEndpointThatUnregistersIsGoneEverywhere) {
