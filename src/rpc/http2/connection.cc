@@ -93,7 +93,7 @@ void Connection::start() {
   nghttp2_option_set_no_auto_window_update(option, 1);
   nghttp2_option_set_no_closed_streams(option, 1);
   nghttp2_option_set_peer_max_concurrent_streams(option, limits_.max_streams);  // until the peer says its own
-  nghttp2_option_set_stream_reset_rate_limit(option, 1000, 33);
+  nghttp2_option_set_stream_reset_rate_limit(option, limits_.cancel_burst, limits_.cancel_rate);
   nghttp2_option_set_max_outbound_ack(option, 1000);
   nghttp2_option_set_max_continuations(option, 8);
   if (side_ == Side::server) {

@@ -184,13 +184,29 @@ TEST_F(HostileTest, CutRequestIsInternal) {
   EXPECT_EQ(most_running_, 0);
 }
 
+// As many as a node's clients that connect and close all the time cancel in some seconds.
+TEST_F(HostileTest, CallsAreCancelledWithoutPunishment) {
+  RawPeer peer(connect_unix(path_), http2::Side::client);
+  for (int i = 0; i < 5000; ++i) {
+    const auto id = peer.call("/t.T/Wait", "x");
+    peer.pump();
+    nghttp2_submit_rst_stream(peer.session(), NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
+    peer.pump();
+    if (i % 10 == 0) run(peer, [&] { return running_ == 0; });
+  }
+  EXPECT_FALSE(peer.goodbye || peer.closed);
+  const auto last = peer.call("/t.T/Echo", "x");
+  run(peer, [&] { return peer.ended.contains(last); });
+  EXPECT_EQ(peer.status(last), "0");
+}
+
 TEST_F(HostileTest, ResetFloodIsStopped) {
   RawPeer peer(connect_unix(path_), http2::Side::client);
   run(peer, [&] {
     return nghttp2_session_get_remote_settings(peer.session(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) ==
            http2::Limits().max_streams;
   });
-  for (int i = 0; i < 4000 && !peer.closed && !peer.goodbye; ++i) {
+  for (int i = 0; i < 40'000 && !peer.closed && !peer.goodbye; ++i) {
     const auto id = peer.call("/t.T/Wait", "x");
     peer.pump();
     nghttp2_submit_rst_stream(peer.session(), NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
@@ -517,15 +533,19 @@ TEST_F(AddressTest, CredentialsSpeakOnEveryCallOnceTheLinkIsUp) {
 TEST_F(AddressTest, CallWaitsForADialUntilItsDeadline) {
   // A full queue: connections that nobody accepts.
   const auto path = directory_.path() + "/full";
-  const base::UniqueFd full(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  base::UniqueFd full(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const auto address = http2::unix_address(path);
   ASSERT_EQ(::bind(full.get(), address.get(), address.length), 0);
   ASSERT_EQ(::listen(full.get(), 0), 0);
   const auto occupant = connect_unix(path);
-  const auto reply = call(*transport_.channel("unix://" + path), "/t.T/Echo", 100ms);
+  const auto channel = *transport_.channel("unix://" + path);
+  const auto reply = call(channel, "/t.T/Echo", 100ms);
   ASSERT_FALSE(reply);
   EXPECT_EQ(reply.error().code(), base::Code::deadline_exceeded);
   EXPECT_THAT(reply.error().message(), HasSubstr(path));
+  // The dial goes on without the call; it ends when the server is gone.
+  full.reset();
+  EXPECT_EQ(call(channel, "/t.T/Echo", 5s).error().code(), base::Code::unavailable);
 }
 
 }  // namespace
