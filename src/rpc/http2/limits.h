@@ -16,9 +16,9 @@ struct Limits {
   // Calls at once on one connection, undo included. Every connection of the mesh keeps a monitor stream open at each
   // hop, all on one channel, so this bounds how many connections a node can have.
   std::uint32_t max_streams = 100'000;
-  std::size_t max_incomplete = 32 << 20;                      // bytes of half-received requests on one connection
-  // Calls a peer may cancel: at once, and each second after that. Every connection that is closed cancels the stream that
-  // followed it at each hop, so this bounds connects and closes; one that cancels faster is hung up on.
+  std::size_t max_incomplete = 32 << 20;  // bytes of half-received requests on one connection
+  // Calls a peer may cancel: at once, and each second after that. Every connection that is closed cancels the stream
+  // that followed it at each hop, so this bounds connects and closes; one that cancels faster is hung up on.
   std::uint64_t cancel_burst = 10'000;
   std::uint64_t cancel_rate = 2'000;
   base::Duration preface_timeout = std::chrono::seconds(10);  // for a peer to say that it speaks HTTP/2

@@ -46,6 +46,11 @@ base::Task<base::Result<void>> stay(base::Scheduler& scheduler, ServerCall& call
   co_return base::Result<void>();
 }
 
+base::Task<bool> end(Listener& listener) {
+  co_await listener.finish();
+  co_return true;
+}
+
 TEST(Http2TransportTest, StreamsThatStayDoNotKeepOthersWaiting) {
   ScratchDirectory directory;
   base::EventLoop loop;
@@ -71,6 +76,8 @@ TEST(Http2TransportTest, StreamsThatStayDoNotKeepOthersWaiting) {
     const auto reply = wait(loop, channel->unary("/t.T/Echo", "hello", std::move(options)));
     ASSERT_TRUE(reply) << i << " streams stay: " << reply.error().message();
   }
+
+  EXPECT_TRUE(wait(loop, end(**listener)));
 }
 
 }  // namespace

@@ -27,6 +27,12 @@ bool segment_matches(const PathSegment& pattern, const PathSegment& segment) {
          (pattern.token().empty() || pattern.token() == segment.token());
 }
 
+// An id that every connection of the selector has on its path; "" if it names none.
+std::string named_id(const MonitorScopeSelector& selector) {
+  const auto named = std::ranges::find_if(selector.path_segments(), [](const auto& one) { return !one.id().empty(); });
+  return named == selector.path_segments().end() ? std::string() : named->id();
+}
+
 }  // namespace
 
 bool selects(const MonitorScopeSelector& selector, const Connection& connection) {
@@ -72,7 +78,7 @@ Task<Result<Connection>> Monitor::request(Call& call, NetworkServiceRequest requ
   }
   Connection recorded = *connection;
   recorded.set_state(connection::UP);
-  connections_[id] = recorded;
+  put(id, recorded);
   emit(connection::UPDATE, recorded);
   if (call.context().answered_below) follow(call, recorded);
   co_return connection;
@@ -82,39 +88,64 @@ Task<Result<void>> Monitor::close(Call& call, Connection connection) {
   const std::string id = connection.id();
   if (auto* slot = call.state().find<std::shared_ptr<Followed>>()) *slot = nullptr;
   auto closed = co_await call.next_close(std::move(connection));
-  if (const auto found = connections_.find(id); found != connections_.end()) {
-    const Connection last = std::move(found->second);
-    connections_.erase(found);
-    emit(connection::DELETE, last);
-  }
+  if (const auto last = take(id)) emit(connection::DELETE, *last);
   co_return closed;
 }
 
+void Monitor::put(const std::string& id, Connection connection) {
+  take(id);
+  for (const PathSegment& segment : connection.path().path_segments()) by_segment_[segment.id()].insert(id);
+  connections_.emplace(id, std::move(connection));
+}
+
+std::optional<Connection> Monitor::take(const std::string& id) {
+  auto node = connections_.extract(id);
+  if (node.empty()) return std::nullopt;
+  for (const PathSegment& segment : node.mapped().path().path_segments()) {
+    const auto found = by_segment_.find(segment.id());
+    if (found == by_segment_.end()) continue;
+    found->second.erase(id);
+    if (found->second.empty()) by_segment_.erase(found);
+  }
+  return std::move(node.mapped());
+}
+
 void Monitor::emit(connection::ConnectionEventType type, const Connection& connection) {
-  for (const auto& subscriber : subscribers_) {
-    if (!selects(subscriber->selector, connection)) continue;
-    if (subscriber->events.size() >= kMaxWaitingEvents) {
-      subscriber->overrun = true;
-      subscriber->events.close();
-      continue;
+  std::set<std::string> names{""};
+  for (const PathSegment& segment : connection.path().path_segments()) names.insert(segment.id());
+  for (const std::string& name : names) {
+    for (auto [at, end] = subscribers_.equal_range(name); at != end; ++at) {
+      Subscriber& subscriber = *at->second;
+      if (!selects(subscriber.selector, connection)) continue;
+      if (subscriber.events.size() >= kMaxWaitingEvents) {
+        subscriber.overrun = true;
+        subscriber.events.close();
+        continue;
+      }
+      ConnectionEvent event;
+      event.set_type(type);
+      (*event.mutable_connections())[connection.id()] = connection;
+      subscriber.events.push(std::move(event));
     }
-    ConnectionEvent event;
-    event.set_type(type);
-    (*event.mutable_connections())[connection.id()] = connection;
-    subscriber->events.push(std::move(event));
   }
 }
 
 Task<Result<void>> Monitor::serve(rpc::ServerCall& call, MonitorScopeSelector selector, rpc::ServerStream& stream) {
   if (ended_) co_return fail(Code::unavailable, "this process is stopping");
   auto subscriber = std::make_shared<Subscriber>(scheduler_, std::move(selector));
-  const auto place = subscribers_.insert(subscribers_.end(), subscriber);
+  const std::string name = named_id(subscriber->selector);
+  const auto place = subscribers_.emplace(name, subscriber);
   auto stopped = call.stop.on_stop([subscriber] { subscriber->events.close(); });
 
   ConnectionEvent initial;
   initial.set_type(connection::INITIAL_STATE_TRANSFER);
-  for (const auto& [id, connection] : connections_) {
+  const auto add = [&](const std::string& id, const Connection& connection) {
     if (selects(subscriber->selector, connection)) (*initial.mutable_connections())[id] = connection;
+  };
+  if (name.empty()) {
+    for (const auto& [id, connection] : connections_) add(id, connection);
+  } else if (const auto found = by_segment_.find(name); found != by_segment_.end()) {
+    for (const std::string& id : found->second) add(id, connections_.at(id));
   }
   auto written = co_await stream.write(initial.SerializeAsString(), {});
   while (written) {
@@ -174,7 +205,7 @@ Task<void> Monitor::follow_hop(std::string id, std::string name, std::uint32_t i
 }
 
 void Monitor::apply(const std::string& id, std::uint32_t index, const ConnectionEvent& event) {
-  const auto own = connections_.find(id);
+  auto own = connections_.find(id);
   if (own == connections_.end()) return;
   std::map<std::string, const Connection*> ordered_connections;
   for (const auto& [key, received] : event.connections()) ordered_connections.emplace(key, &received);
@@ -194,7 +225,8 @@ void Monitor::apply(const std::string& id, std::uint32_t index, const Connection
     *updated.mutable_context() = received->context();
     updated.set_state(received->state());
     if (MessageDifferencer::Equals(updated, own->second)) continue;
-    own->second = updated;
+    put(id, updated);
+    own = connections_.find(id);
     emit(connection::UPDATE, updated);
   }
 }
@@ -208,7 +240,7 @@ void Monitor::set_down(const std::string& id) {
 
 Task<void> Monitor::finish() {
   ended_ = true;
-  for (const auto& subscriber : subscribers_) subscriber->events.close();
+  for (const auto& [name, subscriber] : subscribers_) subscriber->events.close();
   co_await followers_.finish();
 }
 

@@ -6,9 +6,10 @@
 // one follows the answer. Close: subscribers hear DELETE, whether or not the hops below could be told.
 #pragma once
 
-#include <list>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 
 #include "base/async.h"
@@ -47,11 +48,16 @@ class Monitor final : public Element {
   void apply(const std::string& id, std::uint32_t index, const ConnectionEvent& event);
   void set_down(const std::string& id);
   void emit(connection::ConnectionEventType type, const Connection& connection);
+  void put(const std::string& id, Connection connection);
+  std::optional<Connection> take(const std::string& id);
 
   base::Scheduler& scheduler_;
   rpc::Transport& transport_;
   std::map<std::string, Connection> connections_;
-  std::list<std::shared_ptr<Subscriber>> subscribers_;
+  // Both sides meet by the ids of path segments: nearly every selector names one, and to look at all subscribers for
+  // each event would make connecting slower with every connection a node has.
+  std::map<std::string, std::set<std::string>> by_segment_;              // ids of connections, by the ids on their path
+  std::multimap<std::string, std::shared_ptr<Subscriber>> subscribers_;  // by an id their selector names, or ""
   base::TaskScope followers_;
   bool ended_ = false;
 };
