@@ -70,12 +70,18 @@ Message new_vxlan(const VxlanRequest& request, std::optional<std::int32_t> under
   }));
 }
 
-Message label_message(const Link& link, const Mark& mark, unsigned flags) {
+Message label_message(const Link& link, const Mark& mark) {
   ifinfomsg header{};
   header.ifi_index = link.index;
-  header.ifi_flags = flags;
-  header.ifi_change = flags;
   return std::move(Message(RTM_SETLINK, 0, header).put_text(IFLA_IFALIAS, mark.alias()));
+}
+
+Message up_message(const Link& link) {
+  ifinfomsg header{};
+  header.ifi_index = link.index;
+  header.ifi_flags = IFF_UP;
+  header.ifi_change = IFF_UP;
+  return Message(RTM_SETLINK, 0, header);
 }
 
 bool is_pair(const Link& a, const Link& b) {
@@ -111,7 +117,7 @@ base::Result<void> Wiring::make_room(const Place& place) {
 
 base::Result<void> Wiring::label(Netns& netns, const Link& link, const Mark& mark) {
   auto done =
-      netns.route().request(label_message(link, mark, 0), fmt::format("{}: cannot label {}", netns.name(), link.name));
+      netns.route().request(label_message(link, mark), fmt::format("{}: cannot label {}", netns.name(), link.name));
   if (!done) return std::unexpected(done.error());
   return {};
 }
@@ -119,6 +125,8 @@ base::Result<void> Wiring::label(Netns& netns, const Link& link, const Mark& mar
 // The end that comes up first has no carrier yet. When the other follows, the kernel lets the first one send only after
 // a job in a queue of its own, milliseconds later: the first ARP answer would be lost, and asked for again after 1 s. A
 // query for the link (since Linux 6.8) waits for that job.
+//
+// The label goes first and alone: any change to a link that is up makes the kernel walk all IPv6 routes of its namespace.
 base::Result<void> Wiring::bring_up(const VethRequest& request, const VethPair& pair) {
   const auto step = [](const Place& place, Message message) -> base::Result<void> {
     auto done = place.netns->route().request(std::move(message),
@@ -126,8 +134,10 @@ base::Result<void> Wiring::bring_up(const VethRequest& request, const VethPair& 
     if (!done) return std::unexpected(done.error());
     return {};
   };
-  if (auto done = step(request.a, label_message(pair.a, request.mark, IFF_UP)); !done) return done;
-  if (auto done = step(request.b, label_message(pair.b, request.mark, IFF_UP)); !done) return done;
+  if (auto done = label(*request.a.netns, pair.a, request.mark); !done) return done;
+  if (auto done = label(*request.b.netns, pair.b, request.mark); !done) return done;
+  if (auto done = step(request.a, up_message(pair.a)); !done) return done;
+  if (auto done = step(request.b, up_message(pair.b)); !done) return done;
   return step(request.a, get_link(request.a.name));
 }
 
