@@ -29,6 +29,8 @@ class Size:
 QUICK = Size(runs=2, connects=30, rate_runs=1, rate_seconds=1.5, tcp_runs=1, tcp_seconds=1, idle_seconds=3)
 CLIENTS = 8
 OPEN = 1000
+RATES = ["connect/rate", f"connect/rate-{OPEN}-open"]
+RATES_WITHOUT_IPV6 = [f"{name}-without-ipv6" for name in RATES]
 BURST = 500
 HELD = 100
 
@@ -138,27 +140,39 @@ def rate_of(mesh, namespaces, seconds):
     return sum(len(result["connect_ms"]) / result["seconds"] for result in results)
 
 
-def rate(size):
+def rates(size, names, prepare=lambda mesh, name: None):
     """Clients side by side, each a process in a namespace of its own; then again with many connections open."""
     with Mesh() as mesh:
         mesh.endpoint()
         busy = [mesh.netns(f"client{i}") for i in range(CLIENTS)]
         holding = [mesh.netns(f"holder{i}") for i in range(CLIENTS)]
+        for name in ("endpoint", *busy, *holding):
+            prepare(mesh, name)
         empty = [rate_of(mesh, busy, size.rate_seconds) for _ in range(size.rate_runs)]
-        yield Row("connect/rate", "connects+closes/s", empty)
+        yield Row(names[0], "connects+closes/s", empty)
         holders = []
         for name in holding:
             holders.append(mesh.driver("burst", name, "--count", OPEN // CLIENTS))
             if mesh.go(holders[-1])["failed"]:
                 raise Trouble("a connection that was to be held failed")
         full = [rate_of(mesh, busy, size.rate_seconds) for _ in range(size.rate_runs)]
-        yield Row(f"connect/rate-{OPEN}-open", "connects+closes/s", full, empty, "connect/rate")
+        yield Row(names[1], "connects+closes/s", full, empty, names[0])
         for holder in holders:
             holder.say()
         for holder in holders:
             if holder.next_line(120)["healed"]:
                 raise Trouble("a held connection had to be healed")
             holder.finish()
+
+
+def rate(size):
+    yield from rates(size, RATES)
+
+
+def rate_without_ipv6(size):
+    """The workloads' kernels walk all IPv6 routes of a namespace whenever a link changes; here they have none."""
+    yield from rates(size, RATES_WITHOUT_IPV6, lambda mesh, name: output(
+        "ip", "netns", "exec", mesh.full(name), "sysctl", "-w", "net.ipv6.conf.default.disable_ipv6=1"))
 
 
 def throughput(mesh, client, address, size):
@@ -251,7 +265,8 @@ MEASUREMENTS = {
               *(f"connect/cpu-{role}" for role in ("registry", "manager", "forwarder", "endpoint", "client"))],
     burst: [f"connect/burst-{BURST}-failed", f"connect/burst-{BURST}-seconds"],
     remote: ["connect/remote-first", "connect/remote-p50", "connect/remote-p99"],
-    rate: ["connect/rate", f"connect/rate-{OPEN}-open"],
+    rate: RATES,
+    rate_without_ipv6: RATES_WITHOUT_IPV6,
     local_tcp: ["local-tcp/veth"],
     remote_tcp: ["remote-tcp/vxlan"],
     footprint: ["footprint/rss-mib", "footprint/pss-mib",
