@@ -32,6 +32,13 @@ using Metadata = std::multimap<std::string, std::string, std::less<>>;
 // Nothing if the key is absent or not unique.
 std::optional<std::string_view> single_value(const Metadata& metadata, std::string_view key);
 
+// Who is at the other end of a connection, as far as its security layer proved it.
+struct Peer {
+  std::string id;                                  // SPIFFE ID; empty: nothing proves one
+  std::string certificate;                         // X.509 leaf, DER; empty: none
+  base::WallTime expires = base::WallTime::max();  // of the certificate
+};
+
 // One transport connection, as seen from one of its ends.
 class Link {
  public:
@@ -45,9 +52,11 @@ class Link {
   virtual base::Task<base::Result<Descriptor>> descriptor(InodeKey key, base::TimePoint deadline,
                                                           base::StopToken stop) = 0;
 
-  // The peer's SPIFFE ID; empty while connections carry no identity.
-  virtual std::string peer_identity() const = 0;
+  virtual const Peer& peer() const = 0;
 };
+
+// Of a link that may not be there: nobody, then.
+const Peer& peer_of(const std::shared_ptr<Link>& link);
 
 // Adds metadata to every call a transport makes, once the peer is known. Where tokens enter.
 class CallCredentials {

@@ -106,14 +106,13 @@ void Pipe::arrive() {
   receiver->arrive(std::move(frame));
 }
 
-End::End(Network& network, Process& process, std::uint64_t connection, std::uint64_t serial, bool local,
-         std::string peer_identity)
+End::End(Network& network, Process& process, std::uint64_t connection, std::uint64_t serial, bool local, rpc::Peer peer)
     : network_(network),
       process_(process),
       connection_(connection),
       serial_(serial),
       local_(local),
-      link_(std::make_shared<EndLink>(process, serial, std::move(peer_identity))) {}
+      link_(std::make_shared<EndLink>(process, serial, std::move(peer))) {}
 
 End::~End() { network_.delist(*this); }
 

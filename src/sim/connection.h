@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -70,14 +71,14 @@ class Pipe : public std::enable_shared_from_this<Pipe> {
 // What a program sees of its connection: the real link's behaviour, numbered so that runs are alike.
 class EndLink final : public rpc::Link {
  public:
-  EndLink(Process& process, std::uint64_t id, std::string peer_identity)
-      : id_(id), inner_(std::make_shared<rpc::http2::ConnectionLink>(process, std::move(peer_identity))) {}
+  EndLink(Process& process, std::uint64_t id, rpc::Peer peer)
+      : id_(id), inner_(std::make_shared<rpc::http2::ConnectionLink>(process, std::move(peer))) {}
   std::uint64_t id() const override { return id_; }
   base::Task<base::Result<rpc::Descriptor>> descriptor(rpc::InodeKey key, base::TimePoint deadline,
                                                        base::StopToken stop) override {
     return inner_->descriptor(key, deadline, std::move(stop));
   }
-  std::string peer_identity() const override { return inner_->peer_identity(); }
+  const rpc::Peer& peer() const override { return inner_->peer(); }
   rpc::http2::ConnectionLink& inner() { return *inner_; }
 
  private:
@@ -87,8 +88,7 @@ class EndLink final : public rpc::Link {
 
 class End : public std::enable_shared_from_this<End> {
  public:
-  End(Network& network, Process& process, std::uint64_t connection, std::uint64_t serial, bool local,
-      std::string peer_identity);
+  End(Network& network, Process& process, std::uint64_t connection, std::uint64_t serial, bool local, rpc::Peer peer);
   virtual ~End();
 
   Process& process() { return process_; }
@@ -168,8 +168,8 @@ struct Serving {
 class ServerEnd final : public End {
  public:
   ServerEnd(Network& network, Process& process, std::uint64_t connection, std::uint64_t serial, bool local,
-            std::string peer_identity, std::shared_ptr<ListenerState> listener)
-      : End(network, process, connection, serial, local, std::move(peer_identity)), listener_(std::move(listener)) {}
+            rpc::Peer peer, std::shared_ptr<ListenerState> listener)
+      : End(network, process, connection, serial, local, std::move(peer)), listener_(std::move(listener)) {}
 
   std::map<std::uint32_t, std::shared_ptr<Serving>>& serving() { return serving_; }
   void stop_calls();
@@ -191,7 +191,7 @@ class ListenerState : public std::enable_shared_from_this<ListenerState> {
   Process& process() const { return process_; }
   std::string url;
   rpc::InodeKey inode;
-  std::string identity;  // what clients see as peer_identity()
+  std::function<rpc::Peer()> peer;  // what clients see
 
   bool accepting() const { return accepting_; }
   void accept(const std::shared_ptr<ServerEnd>& end) { ends_[end->serial()] = end; }

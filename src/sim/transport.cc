@@ -152,12 +152,12 @@ class ClientStreamEnd final : public rpc::ClientStream {
 
 class Channel final : public rpc::Channel, public std::enable_shared_from_this<Channel> {
  public:
-  Channel(Network& network, Process& process, rpc::CallCredentials* credentials, std::string identity, rpc::Url url,
-          std::optional<rpc::Descriptor> socket)
+  Channel(Network& network, Process& process, rpc::CallCredentials* credentials, std::function<rpc::Peer()> self,
+          rpc::Url url, std::optional<rpc::Descriptor> socket)
       : network_(network),
         process_(process),
         credentials_(credentials),
-        identity_(std::move(identity)),
+        self_(std::move(self)),
         url_(std::move(url)),
         socket_(std::move(socket)) {}
 
@@ -251,9 +251,9 @@ class Channel final : public rpc::Channel, public std::enable_shared_from_this<C
   std::shared_ptr<Lease> connect_to(const std::shared_ptr<ListenerState>& listener) {
     const auto connection = network_.next_connection();
     auto client =
-        std::make_shared<ClientEnd>(network_, process_, connection, connection * 2, local(), listener->identity);
+        std::make_shared<ClientEnd>(network_, process_, connection, connection * 2, local(), listener->peer());
     auto server = std::make_shared<ServerEnd>(network_, listener->process(), connection, connection * 2 + 1, local(),
-                                              identity_, listener);
+                                              self_(), listener);
     client->join(server);
     server->join(client);
     listener->accept(server);
@@ -272,7 +272,7 @@ class Channel final : public rpc::Channel, public std::enable_shared_from_this<C
   Network& network_;
   Process& process_;
   rpc::CallCredentials* const credentials_;
-  const std::string identity_;
+  const std::function<rpc::Peer()> self_;
   const rpc::Url url_;
   const std::optional<rpc::Descriptor> socket_;
   std::shared_ptr<Lease> lease_;
@@ -292,8 +292,9 @@ class Listener final : public rpc::Listener {
 
 }  // namespace
 
-Transport::Transport(Network& network, Process& process, rpc::CallCredentials* credentials, std::string identity)
-    : network_(network), process_(process), credentials_(credentials), identity_(std::move(identity)) {
+Transport::Transport(Network& network, Process& process, rpc::CallCredentials* credentials,
+                     std::function<rpc::Peer()> self)
+    : network_(network), process_(process), credentials_(credentials), self_(std::move(self)) {
   network_.watch(process_);
 }
 
@@ -311,7 +312,7 @@ Result<std::shared_ptr<rpc::Channel>> Transport::channel(const std::string& url,
   std::weak_ptr<rpc::Channel>& known = channels_[url];
   if (auto channel = known.lock()) return channel;
   auto channel =
-      std::make_shared<Channel>(network_, process_, credentials_, identity_, std::move(*parsed), std::move(socket));
+      std::make_shared<Channel>(network_, process_, credentials_, self_, std::move(*parsed), std::move(socket));
   known = channel;
   return channel;
 }
@@ -324,7 +325,7 @@ Result<std::unique_ptr<rpc::Listener>> Transport::listen(const std::string& url,
     return fail(Code::invalid_argument, "cannot listen on '{}': listen on a path and hand out its descriptor", url);
   }
   auto state = std::make_shared<ListenerState>(network_, process_, services);
-  state->identity = identity_;
+  state->peer = self_;
   auto where = network_.enlist(*parsed, state);
   if (!where) return std::unexpected(where.error());
   process_.log(fmt::format("listens on {}", *where));

@@ -2,6 +2,7 @@
 // rpc::Transport over the simulated network: what http2::Transport is to a real process.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -12,10 +13,13 @@
 
 namespace sim {
 
-// One a process. credentials, if any, must outlive every channel; identity is what peers see as peer_identity().
+// One a process. credentials, if any, must outlive every channel; self is what peers see of it, asked for each
+// connection.
 class Transport final : public rpc::Transport {
  public:
-  Transport(Network& network, Process& process, rpc::CallCredentials* credentials = nullptr, std::string identity = {});
+  Transport(
+      Network& network, Process& process, rpc::CallCredentials* credentials = nullptr,
+      std::function<rpc::Peer()> self = [] { return rpc::Peer(); });
 
   base::Result<std::shared_ptr<rpc::Channel>> channel(const std::string& url,
                                                       std::optional<rpc::Descriptor> socket = std::nullopt) override;
@@ -25,7 +29,7 @@ class Transport final : public rpc::Transport {
   Network& network_;
   Process& process_;
   rpc::CallCredentials* const credentials_;
-  const std::string identity_;
+  const std::function<rpc::Peer()> self_;
   std::map<std::string, std::weak_ptr<rpc::Channel>> channels_;
 };
 

@@ -54,7 +54,7 @@ class LoopbackNetwork {
    public:
     Link(base::Scheduler& scheduler, std::uint64_t id) : scheduler_(scheduler), id_(id) {}
     std::uint64_t id() const override { return id_; }
-    std::string peer_identity() const override { return {}; }
+    const rpc::Peer& peer() const override { return peer_; }
     base::Task<base::Result<rpc::Descriptor>> descriptor(rpc::InodeKey key, base::TimePoint deadline,
                                                          base::StopToken stop) override {
       if (const auto found = received_.find(key); found != received_.end()) co_return found->second;
@@ -72,6 +72,7 @@ class LoopbackNetwork {
     }
 
    private:
+    const rpc::Peer peer_;
     base::Scheduler& scheduler_;
     std::uint64_t id_;
     std::map<rpc::InodeKey, rpc::Descriptor> received_;
@@ -151,6 +152,7 @@ class LoopbackNetwork {
     }
 
    private:
+    const rpc::Peer peer_;
     base::Scheduler& scheduler_;
     std::shared_ptr<Exchange> exchange_;
   };

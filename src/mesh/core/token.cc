@@ -51,17 +51,17 @@ std::optional<std::string> from_base64url(std::string_view text) {
 PlainTokens::PlainTokens(base::Scheduler& scheduler, std::string subject, base::Duration lifetime)
     : scheduler_(scheduler), subject_(std::move(subject)), lifetime_(lifetime) {}
 
-Token PlainTokens::issue(const std::string& audience) {
+Token PlainTokens::issue(const rpc::Peer& audience) {
   const base::WallTime expires = scheduler_.wall_now() + lifetime_;
   nlohmann::ordered_json claims;
-  if (!audience.empty()) claims["aud"] = nlohmann::ordered_json::array({audience});
+  if (!audience.id.empty()) claims["aud"] = nlohmann::ordered_json::array({audience.id});
   claims["exp"] = std::chrono::floor<std::chrono::seconds>(expires.time_since_epoch()).count();
   claims["sub"] = subject_;
   return {base64url(R"({"alg":"none","typ":"JWT"})") + '.' + base64url(claims.dump()) + '.', expires};
 }
 
 rpc::Metadata TokenCredentials::for_call(const rpc::Link& link) {
-  const Token token = tokens_.issue(link.peer_identity());
+  const Token token = tokens_.issue(link.peer());
   return {{kTokenKey, token.text}, {kExpiresKey, format_time(token.expires)}};
 }
 

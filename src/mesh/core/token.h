@@ -20,8 +20,8 @@ struct Token {
 class TokenSource {
  public:
   virtual ~TokenSource() = default;
-  // A token of this process's for the peer; empty audience: no peer is known.
-  virtual Token issue(const std::string& audience) = 0;
+  // A token of this process's for a peer; one without id: for nobody in particular.
+  virtual Token issue(const rpc::Peer& audience) = 0;
 };
 
 // Tokens that prove nothing: unsigned, for meshes without identity. They carry a name and an expiry, so that everything
@@ -29,7 +29,7 @@ class TokenSource {
 class PlainTokens final : public TokenSource {
  public:
   PlainTokens(base::Scheduler& scheduler, std::string subject, base::Duration lifetime);
-  Token issue(const std::string& audience) override;
+  Token issue(const rpc::Peer& audience) override;
 
  private:
   base::Scheduler& scheduler_;

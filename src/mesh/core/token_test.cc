@@ -55,19 +55,21 @@ class PlainTokensTest : public ::testing::Test {
 };
 
 TEST_F(PlainTokensTest, CarryNameAndExpiry) {
-  const Token token = tokens.issue("");
+  const Token token = tokens.issue({});
   EXPECT_EQ(token_subject(token.text), "spiffe://test.com/nsc");
   EXPECT_EQ(token.expires, scheduler.wall_now() + 10min);
 }
 
 TEST_F(PlainTokensTest, ExpireLaterWhenIssuedLater) {
-  const Token first = tokens.issue("");
+  const Token first = tokens.issue({});
   scheduler.run_for(1min);
-  EXPECT_EQ(tokens.issue("").expires - first.expires, 1min);
+  EXPECT_EQ(tokens.issue({}).expires - first.expires, 1min);
 }
 
 TEST_F(PlainTokensTest, HaveThreePartsAndNoSignature) {
-  const std::string text = tokens.issue("spiffe://test.com/nsmgr").text;
+  rpc::Peer nsmgr;
+  nsmgr.id = "spiffe://test.com/nsmgr";
+  const std::string text = tokens.issue(nsmgr).text;
   EXPECT_EQ(std::count(text.begin(), text.end(), '.'), 2);
   EXPECT_EQ(text.back(), '.');
   EXPECT_EQ(text.find('='), std::string::npos);  // base64url has no padding

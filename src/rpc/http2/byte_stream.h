@@ -14,7 +14,7 @@
 #include "base/scheduler.h"
 #include "base/stop.h"
 #include "base/task.h"
-#include "rpc/descriptor.h"
+#include "rpc/transport.h"
 
 namespace rpc::http2 {
 
@@ -38,8 +38,9 @@ class ByteStream {
   // Whom to tell of files that came; called inside read().
   virtual void on_descriptor(std::function<void(Descriptor)> callback) = 0;
 
-  // The peer's SPIFFE ID; empty where nothing proves one.
-  virtual std::string peer_identity() const { return {}; }
+  virtual Peer peer() const { return {}; }
+  // The socket at the bottom, to look at its peer; -1: there is none.
+  virtual int socket() const { return -1; }
   // What :scheme says.
   virtual bool encrypted() const { return false; }
 };

@@ -77,7 +77,7 @@ Connection::Connection(base::Scheduler& scheduler, std::unique_ptr<ByteStream> s
       stream_(std::move(stream)),
       side_(side),
       limits_(limits),
-      link_(std::make_shared<ConnectionLink>(scheduler, stream_->peer_identity())) {
+      link_(std::make_shared<ConnectionLink>(scheduler, stream_->peer())) {
   stream_->on_descriptor([link = link_](Descriptor descriptor) { link->arrived(std::move(descriptor)); });
 }
 

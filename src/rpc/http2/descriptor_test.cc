@@ -128,7 +128,7 @@ class LinkTest : public ::testing::Test {
   static Descriptor again(const Descriptor& file) { return *Descriptor::adopt(base::UniqueFd(::dup(file.fd()))); }
 
   base::EventLoop loop_;
-  std::shared_ptr<http2::ConnectionLink> link_ = std::make_shared<http2::ConnectionLink>(loop_, "");
+  std::shared_ptr<http2::ConnectionLink> link_ = std::make_shared<http2::ConnectionLink>(loop_, rpc::Peer());
 };
 
 TEST_F(LinkTest, UnclaimedFileIsKeptAndClaimedOneIsNot) {

@@ -88,7 +88,7 @@ base::Task<Dialer::Stream> Dialer::connect(Address address, base::TimePoint dead
     if (!ready) co_return fail(Code::unavailable, "nobody answered in time");
     int outcome = 0;
     socklen_t length = sizeof outcome;
-    ::getsockopt(stream->fd(), SOL_SOCKET, SO_ERROR, &outcome, &length);
+    ::getsockopt(stream->socket(), SOL_SOCKET, SO_ERROR, &outcome, &length);
     if (outcome != 0) co_return fail(Code::unavailable, "{}", reason(outcome));
     co_return std::move(stream);
   }

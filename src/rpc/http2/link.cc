@@ -18,8 +18,8 @@ std::uint64_t next_link_id() {
 }
 }  // namespace
 
-ConnectionLink::ConnectionLink(base::Scheduler& scheduler, std::string peer_identity)
-    : scheduler_(scheduler), id_(next_link_id()), peer_identity_(std::move(peer_identity)) {}
+ConnectionLink::ConnectionLink(base::Scheduler& scheduler, Peer peer)
+    : scheduler_(scheduler), id_(next_link_id()), peer_(std::move(peer)) {}
 
 ConnectionLink::~ConnectionLink() { scheduler_.cancel(surplus_timer_); }
 

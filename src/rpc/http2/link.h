@@ -21,13 +21,13 @@ class ConnectionLink final : public Link, public std::enable_shared_from_this<Co
   // file that came more often than it was asked for is kept this long.
   static constexpr base::Duration kSurplusTime = std::chrono::seconds(10);
 
-  ConnectionLink(base::Scheduler& scheduler, std::string peer_identity);
+  ConnectionLink(base::Scheduler& scheduler, Peer peer);
   ~ConnectionLink() override;
 
   std::uint64_t id() const override { return id_; }
   base::Task<base::Result<Descriptor>> descriptor(InodeKey key, base::TimePoint deadline,
                                                   base::StopToken stop) override;
-  std::string peer_identity() const override { return peer_identity_; }
+  const Peer& peer() const override { return peer_; }
 
   void arrived(Descriptor descriptor);
   // No more files will come.
@@ -51,7 +51,7 @@ class ConnectionLink final : public Link, public std::enable_shared_from_this<Co
 
   base::Scheduler& scheduler_;
   const std::uint64_t id_;
-  const std::string peer_identity_;
+  const Peer peer_;
   std::optional<base::Error> broken_;
   std::list<Kept> kept_;  // oldest first
   std::map<InodeKey, std::list<Kept>::iterator> kept_by_key_;

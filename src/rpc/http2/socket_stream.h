@@ -21,7 +21,7 @@ class SocketStream final : public ByteStream {
  public:
   SocketStream(base::EventLoop& loop, base::UniqueFd socket);
 
-  int fd() const { return watcher_.fd(); }
+  int socket() const override { return watcher_.fd(); }
 
   base::Result<std::optional<std::size_t>> read(std::span<char> into) override;
   base::Result<std::size_t> write(std::span<const char> bytes) override;

@@ -20,7 +20,7 @@ void PathToken::refresh(const CallContext& context, Path& path) {
   if (own > 0) {
     if (const auto token = token_of(context.metadata)) put(path.mutable_path_segments(own - 1), *token);
   }
-  put(path.mutable_path_segments(own), tokens_.issue(context.link ? context.link->peer_identity() : std::string()));
+  put(path.mutable_path_segments(own), tokens_.issue(rpc::peer_of(context.link)));
 }
 
 Task<Result<Connection>> PathToken::request(Call& call, NetworkServiceRequest request) {

@@ -22,7 +22,7 @@ class BroughtLink final : public rpc::Link {
  public:
   explicit BroughtLink(base::Scheduler& scheduler) : scheduler_(scheduler) {}
   std::uint64_t id() const override { return 1; }
-  std::string peer_identity() const override { return {}; }
+  const rpc::Peer& peer() const override { return peer_; }
   base::Task<base::Result<rpc::Descriptor>> descriptor(rpc::InodeKey key, base::TimePoint deadline,
                                                        base::StopToken stop) override {
     ++asked;
@@ -37,6 +37,7 @@ class BroughtLink final : public rpc::Link {
 
  private:
   base::Scheduler& scheduler_;
+  const rpc::Peer peer_;
 };
 
 class RegistryDescriptorsTest : public ::testing::Test {

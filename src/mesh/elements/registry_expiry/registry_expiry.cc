@@ -25,7 +25,7 @@ RegistryExpiry::RegistryExpiry(base::Scheduler& scheduler, TokenSource& tokens,
 Task<Result<NetworkServiceEndpoint>> RegistryExpiry::enroll(RegistryCall& call, NetworkServiceEndpoint endpoint) {
   const base::WallTime now = scheduler_.wall_now();
   base::WallTime until = now + lifetime_;
-  const Token own = tokens_.issue(call.link ? call.link->peer_identity() : std::string());
+  const Token own = tokens_.issue(rpc::peer_of(call.link));
   until = std::min(until, own.expires);
   if (const auto peer = token_of(call.metadata)) until = std::min(until, peer->expires);
   if (until <= now) {

@@ -47,7 +47,7 @@ class RegistryPath final : public RegistryElement<Kind> {
 
  private:
   base::Result<void> extend(RegistryCall& call, Record& record) {
-    const Token own = tokens_.issue(call.link ? call.link->peer_identity() : std::string());
+    const Token own = tokens_.issue(rpc::peer_of(call.link));
     if (auto extended = extend_path(call, own.text); !extended) return extended;
     set_path_ids(record, call.path);
     return {};

@@ -34,7 +34,7 @@ class RegistryPathTest : public ::testing::Test {
 
   fakes::ManualScheduler scheduler;
   PlainTokens own{scheduler, "spiffe://test/manager", 10min};
-  Token peer = PlainTokens(scheduler, "spiffe://test/nse", 10min).issue("");
+  Token peer = PlainTokens(scheduler, "spiffe://test/nse", 10min).issue({});
   RegistryPath<Endpoints> element{own};
   fakes::FakeRegistry<Endpoints> below;
 };
