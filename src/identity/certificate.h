@@ -27,8 +27,8 @@ base::WallTime not_after(const X509& certificate);
 // PKCS#8, DER. invalid_argument unless it is an ECDSA key on P-256, which NSM's tokens need.
 base::Result<KeyPtr> parse_private_key(std::string_view pkcs8);
 
-// The one URI name of a leaf that is fit to be an X.509-SVID: not a CA, may sign (digitalSignature if it has key usages),
-// signs no certificates or CRLs. permission_denied says what is wrong.
+// The one URI name of a leaf that is fit to be an X.509-SVID: not a CA, may sign (digitalSignature if it has key
+// usages), signs no certificates or CRLs. permission_denied says what is wrong.
 base::Result<SpiffeId> leaf_id(const X509& leaf);
 
 // Roots by trust domain. Copies share the certificates.
@@ -44,8 +44,9 @@ class Bundles {
   std::map<std::string, std::vector<std::shared_ptr<X509>>, std::less<>> domains_;
 };
 
-// Checks a chain, leaf first, against the bundle of the leaf's own trust domain and no other, at that time. Returns whose
-// it is. permission_denied says what is wrong: no SVID, unknown domain, expired, not yet valid, signed by somebody else.
+// Checks a chain, leaf first, against the bundle of the leaf's own trust domain and no other, at that time. Returns
+// whose it is. permission_denied says what is wrong: no SVID, unknown domain, expired, not yet valid, signed by
+// somebody else.
 base::Result<SpiffeId> verify_chain(std::span<const CertificatePtr> chain, const Bundles& bundles, base::WallTime now);
 
 // A process's own certificate and key.
@@ -59,8 +60,8 @@ struct X509Svid {
   base::WallTime expires() const { return not_after(leaf()); }
 };
 
-// As the Workload API delivers it. invalid_argument unless the leaf is an SVID, the ID is the one given, and the key is the
-// leaf's.
+// As the Workload API delivers it. invalid_argument unless the leaf is an SVID, the ID is the one given, and the key is
+// the leaf's.
 base::Result<X509Svid> parse_svid(std::string_view id, std::string_view chain_der, std::string_view key_pkcs8);
 
 }  // namespace identity

@@ -20,14 +20,14 @@ std::optional<std::string> base64url_decode(std::string_view text);
 
 // What a token says, proven or not.
 struct Jwt {
-  std::string algorithm;                // "alg" of its header
-  std::string key_id;                   // "kid"; empty: none
-  std::string subject;                  // "sub"; empty: none
-  std::vector<std::string> audience;    // "aud"
-  bool audience_is_list = false;        // and not a lone string, or missing
+  std::string algorithm;                  // "alg" of its header
+  std::string key_id;                     // "kid"; empty: none
+  std::string subject;                    // "sub"; empty: none
+  std::vector<std::string> audience;      // "aud"
+  bool audience_is_list = false;          // and not a lone string, or missing
   std::optional<base::WallTime> expires;  // "exp"
-  std::string signed_part;              // what the signature is over
-  std::string signature;                // r and s, 32 bytes each, for ES256
+  std::string signed_part;                // what the signature is over
+  std::string signature;                  // r and s, 32 bytes each, for ES256
 };
 
 // invalid_argument says what is wrong, without the token's text.

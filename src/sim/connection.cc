@@ -89,6 +89,14 @@ void Pipe::stall(End& receiver) {
   receiver.process().post_at(now + retry_, [self = shared_from_this()] { self->arrive(); });
 }
 
+void Pipe::abandon() {
+  const auto receiver = receiver_.lock();
+  if (!receiver || receiver->broken()) return;
+  receiver->process().post_at(network_.world().now() + network_.keepalive(), [weak = receiver_] {
+    if (const auto end = weak.lock()) end->break_off(base::Error(Code::unavailable, "the peer closed the connection"));
+  });
+}
+
 void Pipe::arrive() {
   const auto receiver = receiver_.lock();
   if (!receiver || receiver->broken() || flying_.empty()) {
@@ -161,6 +169,12 @@ void End::break_off(const base::Error& why) {
   network_.delist(*this);
   link_->inner().broken(why);
   on_broken(why);
+}
+
+void End::give_up() {
+  if (broken_) return;
+  out_->abandon();
+  break_off(base::Error(Code::unavailable, "the peer does not answer: keepalive gave up"));
 }
 
 void End::close(const base::Error& why) {

@@ -48,6 +48,8 @@ class Pipe : public std::enable_shared_from_this<Pipe> {
       : network_(network), sender_(std::move(sender)), receiver_(std::move(receiver)), local_(local) {}
 
   void push(Frame frame, base::Duration extra = {});
+  // The sender has given the connection up without a word: the receiver's own keepalive finds nobody there any more.
+  void abandon();
 
  private:
   struct Flying {
@@ -113,6 +115,8 @@ class End : public std::enable_shared_from_this<End> {
   virtual std::size_t open_calls() const { return 0; }
   // Breaks this end alone.
   void break_off(const base::Error& why);
+  // Keepalive found no answer here; the peer finds out as late.
+  void give_up();
 
  protected:
   virtual void receive(Frame frame) = 0;

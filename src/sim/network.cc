@@ -49,7 +49,7 @@ void Network::partition(const std::string& a, const std::string& b) {
     end->process().post_at(world_.now() + keepalive(), [this, weak, a, b, generation] {
       const auto stuck = weak.lock();
       if (!stuck || generation != partition_generation_ || reachable(a, b)) return;
-      stuck->break_off(base::Error(Code::unavailable, "the peer does not answer: keepalive gave up"));
+      stuck->give_up();
     });
   }
 }
