@@ -202,6 +202,7 @@ ForwarderRole::ForwarderRole(Network& network, Process& process, const Settings&
 
 Task<void> ForwarderRole::boot() {
   co_await forwarder_.start();
+  if (tasks_.stop_token().stopped()) co_return;
   const std::string path = "/sim/" + process_.name() + ".sock";
   listen("unix://" + path, forwarder_.services());
   auto wanted = plan(process_.name(), path);
