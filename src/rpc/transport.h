@@ -32,11 +32,18 @@ using Metadata = std::multimap<std::string, std::string, std::less<>>;
 // Nothing if the key is absent or not unique.
 std::optional<std::string_view> single_value(const Metadata& metadata, std::string_view key);
 
+// What a process shows of itself on a connection. The security layer says what that is.
+class Credentials {
+ public:
+  virtual ~Credentials() = default;
+};
+
 // Who is at the other end of a connection, as far as its security layer proved it.
 struct Peer {
   std::string id;                                  // SPIFFE ID; empty: nothing proves one
   std::string certificate;                         // X.509 leaf, DER; empty: none
   base::WallTime expires = base::WallTime::max();  // of the certificate
+  std::shared_ptr<const Credentials> ours;         // what this end showed; null: nothing
 };
 
 // One transport connection, as seen from one of its ends.

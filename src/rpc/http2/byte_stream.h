@@ -54,6 +54,9 @@ class Security {
   // Returns when the connection may be used. On failure the socket is closed.
   virtual base::Task<base::Result<std::unique_ptr<ByteStream>>> secure(std::unique_ptr<ByteStream> socket, Side side,
                                                                        base::TimePoint deadline) = 0;
+  // Changes when connections secured before should be replaced by new ones: calls under way end on them, new calls
+  // do not begin there.
+  virtual std::uint64_t epoch() const { return 0; }
 };
 
 class Plaintext final : public Security {

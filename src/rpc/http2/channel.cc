@@ -93,6 +93,7 @@ base::Task<void> Http2Channel::dial(std::shared_ptr<Http2Channel> self) {
   auto& core = *self->core_;
   const auto deadline = core.loop.now() + core.limits.dial_timeout;
   Connected outcome = fail(Code::unavailable, "");
+  const std::uint64_t epoch = core.security.epoch();
   auto socket = co_await core.dialer.dial(self->url_, self->socket_, deadline);
   if (socket) {
     auto secured = co_await core.security.secure(std::move(*socket), Side::client, deadline);
@@ -101,6 +102,7 @@ base::Task<void> Http2Channel::dial(std::shared_ptr<Http2Channel> self) {
           std::make_shared<ClientConnection>(core.loop, std::move(*secured), core.limits, authority_of(self->url_));
       connection->start();
       self->connection_ = connection;
+      self->epoch_ = epoch;
       outcome = std::move(connection);
     } else {
       outcome = fail(secured.error().code(), "cannot connect to {}: {}", self->url_.text, secured.error().message());
@@ -113,11 +115,11 @@ base::Task<void> Http2Channel::dial(std::shared_ptr<Http2Channel> self) {
 }
 
 base::Task<Http2Channel::Connected> Http2Channel::connected(base::TimePoint deadline, base::StopToken stop) {
-  if (connection_ && connection_->usable()) co_return connection_;
+  if (connection_ && connection_->usable() && epoch_ == core_->security.epoch()) co_return connection_;
   base::OneShot<Connected> waiting(core_->loop);
   waiting_.push_back(waiting);
   if (!std::exchange(dialing_, true)) {
-    connection_.reset();  // one that is full or says goodbye belongs to its last calls
+    connection_.reset();  // one that is full, of another epoch or says goodbye belongs to its last calls
     base::spawn_detached(dial(shared_from_this()));
   }
   auto outcome = co_await base::await_until(core_->loop, waiting, deadline, std::move(stop));

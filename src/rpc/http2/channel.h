@@ -52,6 +52,7 @@ class Http2Channel final : public Channel, public std::enable_shared_from_this<H
   const Url url_;
   const std::optional<Descriptor> socket_;
   std::shared_ptr<ClientConnection> connection_;
+  std::uint64_t epoch_ = 0;  // of the connection's security
   bool dialing_ = false;
   std::vector<base::OneShot<Connected>> waiting_;
 };

@@ -87,6 +87,7 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
 
   static base::Task<void> serve(std::shared_ptr<ServerCore> core, std::unique_ptr<SocketStream> socket,
                                 Security& security) {
+    const std::uint64_t epoch = security.epoch();
     auto secured =
         co_await security.secure(std::move(socket), Side::server, core->scheduler.now() + core->limits.preface_timeout);
     if (!secured) {
@@ -94,7 +95,7 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
       co_return;
     }
     if (core->closing) co_return;
-    auto connection = std::make_shared<ServerConnection>(core, std::move(*secured));
+    auto connection = std::make_shared<ServerConnection>(core, std::move(*secured), epoch);
     core->connections.insert(connection);
     connection->start();
   }
@@ -246,7 +247,7 @@ base::Result<std::unique_ptr<Listener>> listen(base::EventLoop& loop, const Url&
     const bool ipv6 = url.host.find(':') != std::string::npos;
     shown = fmt::format("tcp://{}{}{}:{}", ipv6 ? "[" : "", url.host, ipv6 ? "]" : "", port_of(*socket));
   }
-  auto core = std::make_shared<ServerCore>(loop, services, limits);
+  auto core = std::make_shared<ServerCore>(loop, services, limits, security);
   auto acceptor = std::make_shared<Acceptor>(loop, std::move(*socket), std::move(file), core, security);
   acceptor->wait();
   return std::make_unique<Http2Listener>(std::move(shown), std::move(acceptor), std::move(core));

@@ -187,8 +187,11 @@ class ServerConnection::Call final : public ServerStream, public std::enable_sha
   std::optional<base::OneShot<base::Result<void>>> room_;
 };
 
-ServerConnection::ServerConnection(std::shared_ptr<ServerCore> core, std::unique_ptr<ByteStream> stream)
-    : Connection(core->scheduler, std::move(stream), Side::server, core->limits), core_(std::move(core)) {}
+ServerConnection::ServerConnection(std::shared_ptr<ServerCore> core, std::unique_ptr<ByteStream> stream,
+                                   std::uint64_t epoch)
+    : Connection(core->scheduler, std::move(stream), Side::server, core->limits),
+      core_(std::move(core)),
+      epoch_(epoch) {}
 
 ServerConnection::~ServerConnection() { scheduler().cancel(preface_timer_); }
 
@@ -300,6 +303,7 @@ void ServerConnection::request_complete(Call& call) {
   }
   call.started = true;
   ++running_;
+  if (epoch_ != core_->security.epoch()) shut_down();
   scheduler().post(
       [self = std::static_pointer_cast<ServerConnection>(shared_from_this()), kept = call.shared_from_this()] {
         if (self->core_->closing) {

@@ -16,12 +16,13 @@ class ServerConnection;
 
 // What a listener's connections share. Outlives the listener while handlers run.
 struct ServerCore {
-  ServerCore(base::Scheduler& s, const Services& methods, const Limits& bounds)
-      : scheduler(s), services(methods), limits(bounds), handlers(s) {}
+  ServerCore(base::Scheduler& s, const Services& methods, const Limits& bounds, Security& layer)
+      : scheduler(s), services(methods), limits(bounds), security(layer), handlers(s) {}
 
   base::Scheduler& scheduler;
   const Services& services;  // not to be touched once closing
   const Limits limits;
+  Security& security;
   base::TaskScope handlers;
   bool closing = false;
   std::set<std::shared_ptr<ServerConnection>> connections;  // by address; order does not matter to anybody
@@ -30,7 +31,8 @@ struct ServerCore {
 
 class ServerConnection final : public Connection {
  public:
-  ServerConnection(std::shared_ptr<ServerCore> core, std::unique_ptr<ByteStream> stream);
+  // epoch: of the security at the time it began to secure the stream.
+  ServerConnection(std::shared_ptr<ServerCore> core, std::unique_ptr<ByteStream> stream, std::uint64_t epoch);
   ~ServerConnection() override;
 
   // Asks all handlers to stop and answers calls whose handler has not begun.
@@ -55,6 +57,7 @@ class ServerConnection final : public Connection {
   static base::Task<void> run(std::shared_ptr<ServerConnection> self, std::shared_ptr<Call> call);
 
   const std::shared_ptr<ServerCore> core_;
+  const std::uint64_t epoch_;
   std::map<StreamId, std::shared_ptr<Call>> calls_;
   std::size_t running_ = 0;     // handlers, also of calls that are gone
   std::size_t incomplete_ = 0;  // bytes of requests that have not come whole

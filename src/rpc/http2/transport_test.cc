@@ -40,6 +40,17 @@ constexpr auto kName = [](const auto& world) { return world.param.name; };
 INSTANTIATE_TEST_SUITE_P(Http2, TransportSuite, ::testing::Values(kUnix, kTcp), kName);
 INSTANTIATE_TEST_SUITE_P(Http2, TransportFileSuite, ::testing::Values(kUnix), kName);
 
+// Plaintext whose connections go out of date.
+class Dated final : public http2::Security {
+ public:
+  base::Task<base::Result<std::unique_ptr<http2::ByteStream>>> secure(std::unique_ptr<http2::ByteStream> socket,
+                                                                      http2::Side, base::TimePoint) override {
+    co_return std::move(socket);
+  }
+  std::uint64_t epoch() const override { return now; }
+  std::uint64_t now = 0;
+};
+
 // A stream that stays, as those that follow a connection do.
 base::Task<base::Result<void>> stay(base::Scheduler& scheduler, ServerCall& call) {
   co_await base::sleep_until(scheduler, base::kNoDeadline, call.stop);
@@ -78,6 +89,71 @@ TEST(Http2TransportTest, StreamsThatStayDoNotKeepOthersWaiting) {
   }
 
   EXPECT_TRUE(wait(loop, end(**listener)));
+}
+
+class EpochTest : public ::testing::Test {
+ protected:
+  EpochTest() {
+    services_["/t.T/Stay"] =
+        StreamHandler([this](ServerCall& call, Bytes, ServerStream&) { return stay(loop_, call); });
+    services_["/t.T/Where"] = UnaryHandler([](ServerCall& call, Bytes) -> base::Task<base::Result<Bytes>> {
+      co_return fmt::format("{}", call.link->id());
+    });
+    listener_ = *server_.listen(fmt::format("unix://{}/epoch.sock", directory_.path()), services_);
+    channel_ = *client_.channel(listener_->url());
+  }
+  ~EpochTest() override {
+    stream_.reset();
+    wait(loop_, end(*listener_));
+  }
+  // The server's number for the connection that a call takes.
+  std::string where() {
+    CallOptions options;
+    options.deadline = loop_.now() + std::chrono::seconds(10);
+    const auto reply = wait(loop_, channel_->unary("/t.T/Where", "", std::move(options)));
+    EXPECT_TRUE(reply) << reply.error().message();
+    return reply ? reply->body : "";
+  }
+  void open_stream() { stream_ = *wait(loop_, channel_->stream("/t.T/Stay", "", {})); }
+  bool stream_lives() {
+    const auto ended = begin(stream_->read());
+    loop_.run_for(std::chrono::milliseconds(50));
+    return !ended->has_value();
+  }
+
+  ScratchDirectory directory_;
+  base::EventLoop loop_;
+  http2::NoCredentials tokens_;
+  Dated client_security_;
+  Dated server_security_;
+  http2::Transport client_{loop_, tokens_, client_security_};
+  http2::Transport server_{loop_, tokens_, server_security_};
+  Services services_;
+  std::unique_ptr<Listener> listener_;
+  std::shared_ptr<Channel> channel_;
+  std::unique_ptr<ClientStream> stream_;
+};
+
+TEST_F(EpochTest, NewCallsOfAClientLeaveAnOutdatedConnection) {
+  open_stream();
+  const auto before = where();
+  EXPECT_EQ(where(), before);
+  ++client_security_.now;
+  const auto after = where();
+  EXPECT_NE(after, before);
+  EXPECT_EQ(where(), after);
+  EXPECT_TRUE(stream_lives());
+}
+
+TEST_F(EpochTest, AServerSendsItsClientsToNewConnections) {
+  open_stream();
+  const auto before = where();
+  ++server_security_.now;
+  EXPECT_EQ(where(), before);  // this call tells
+  const auto after = where();
+  EXPECT_NE(after, before);
+  EXPECT_EQ(where(), after);
+  EXPECT_TRUE(stream_lives());
 }
 
 }  // namespace
