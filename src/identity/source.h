@@ -5,11 +5,13 @@
 #include <memory>
 
 #include "identity/certificate.h"
+#include "rpc/transport.h"
 
 namespace identity {
 
 // Never changes once made.
-struct Identity {
+struct Identity final : rpc::Credentials {
+  Identity(X509Svid own, Bundles known) : svid(std::move(own)), bundles(std::move(known)) {}
   X509Svid svid;
   Bundles bundles;  // the own trust domain's and federated ones
 };

@@ -48,7 +48,7 @@ inline base::WallTime from_now(base::Duration delay) {
 struct Leaf {
   base::WallTime not_before = from_now(-std::chrono::hours(1));
   base::WallTime not_after = from_now(std::chrono::hours(1));
-  std::optional<std::vector<std::string>> uris;  // instead of the one SPIFFE ID
+  std::optional<std::vector<std::string>> uris = std::nullopt;  // instead of the one SPIFFE ID
   bool ca = false;
   std::string key_usage = "critical,digitalSignature";  // OpenSSL's words; empty: none
   std::string extended_key_usage = "serverAuth,clientAuth";

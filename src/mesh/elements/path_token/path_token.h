@@ -8,9 +8,12 @@
 
 namespace mesh {
 
+struct FreshTokens {};  // the path's segments up to the own one carry the tokens of this call
+
 class PathToken final : public Element {
  public:
   using Needs = Types<Identified>;
+  using Gives = Types<FreshTokens>;
 
   explicit PathToken(TokenSource& tokens) : tokens_(tokens) {}
 
