@@ -4,6 +4,8 @@
 #include "forwarder/elements/kernel_mechanism.h"
 #include "forwarder/elements/vxlan_mechanism.h"
 #include "mesh/chains/serving.h"
+#include "mesh/elements/authorize/authorize.h"
+#include "mesh/elements/authorize_monitor/authorize_monitor.h"
 #include "mesh/elements/connect/connect.h"
 #include "mesh/elements/descriptors/descriptors.h"
 #include "mesh/elements/discover/discover.h"
@@ -29,9 +31,10 @@ Forwarder::Forwarder(const ForwarderParts& parts)
 
   mesh::ChainBuilder chain;
   chain.add("path", std::make_shared<mesh::PathElement>(parts.name, parts.random));
-  chain.add("begin", begin_);
   chain.add("path_token", std::make_shared<mesh::PathToken>(parts.tokens));
-  // here the identity layer will decide who may request and close
+  const auto authorize = std::make_shared<mesh::Authorize>(parts.authorization, begin_);
+  chain.add("authorize", authorize);
+  chain.add("begin", begin_);
   chain.add("timeout", std::make_shared<mesh::Timeout>());
   chain.add("monitor", monitor_);
   chain.add("trim_path", std::make_shared<mesh::TrimPath>());
@@ -44,7 +47,7 @@ Forwarder::Forwarder(const ForwarderParts& parts)
   chain_ = std::move(chain).build();
 
   mesh::serve_connections(services_, parts.scheduler, chain_);
-  mesh::serve_monitor(services_, *monitor_);
+  mesh::serve_monitor(services_, mesh::AuthorizeMonitor(*monitor_, parts.authorization, authorize));
   mesh::serve_health(services_, parts.scheduler, {"networkservice.NetworkService", "connection.MonitorConnection"});
 }
 

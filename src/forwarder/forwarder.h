@@ -12,6 +12,7 @@
 #include "mesh/core/chain.h"
 #include "mesh/core/registry.h"
 #include "mesh/core/token.h"
+#include "mesh/elements/authorize/authorization.h"
 #include "mesh/elements/begin/begin.h"
 #include "mesh/elements/monitor/monitor.h"
 #include "rpc/transport.h"
@@ -29,6 +30,7 @@ struct ForwarderParts {
   std::string name;
   CrossingOptions crossing;
   base::Duration max_token_lifetime;  // after this an unclaimed wire of an earlier life has no owner any more
+  mesh::Authorization* authorization = nullptr;  // null: whoever reaches it may request and close
 };
 
 class Forwarder {

@@ -2,6 +2,7 @@
 #include "mesh/chains/client.h"
 
 #include "base/log.h"
+#include "mesh/elements/authorize/authorize_answer.h"
 #include "mesh/elements/connect/connect.h"
 #include "mesh/elements/connect/connect_to.h"
 #include "mesh/elements/kernel_client/kernel_client.h"
@@ -33,7 +34,7 @@ Client::Client(const ClientParts& parts)
   chain.add("client_info", std::make_shared<ClientInfoLabels>(parts.client_info));
   chain.add("excluded_prefixes", std::make_shared<ExcludedPrefixes>(parts.awareness_groups));
   chain.add("kernel_client", std::make_shared<KernelClient>(parts.network_namespace, parts.random));
-  // here the identity layer will check the answer's tokens
+  chain.add("authorize_answer", std::make_shared<AuthorizeAnswer>(parts.authorization));
   chain.add("connect", std::make_shared<Connect>(parts.transport));
   chain_ = std::move(chain).build();
 }

@@ -9,6 +9,7 @@
 #include "mesh/core/chain.h"
 #include "mesh/core/liveness.h"
 #include "mesh/core/network_service_url.h"
+#include "mesh/elements/authorize/authorization.h"
 #include "mesh/elements/begin/begin.h"
 #include "mesh/elements/client_info/client_info.h"
 #include "mesh/elements/excluded_prefixes/excluded_prefixes.h"
@@ -30,6 +31,7 @@ struct ClientParts {
   HealOptions heal;
   Heal::Observer observer;
   ExcludedPrefixes::AwarenessGroups awareness_groups;
+  Authorization* authorization = nullptr;  // null: every answer counts
 };
 
 class Client {

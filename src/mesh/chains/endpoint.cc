@@ -2,6 +2,8 @@
 #include "mesh/chains/endpoint.h"
 
 #include "mesh/chains/serving.h"
+#include "mesh/elements/authorize/authorize.h"
+#include "mesh/elements/authorize_monitor/authorize_monitor.h"
 #include "mesh/elements/descriptors/descriptors.h"
 #include "mesh/elements/dns_config/dns_config.h"
 #include "mesh/elements/idle/idle.h"
@@ -23,9 +25,10 @@ Endpoint::Endpoint(const EndpointParts& parts)
 
   ChainBuilder chain;
   chain.add("path", std::make_shared<PathElement>(parts.name, parts.random));
-  chain.add("begin", begin_);
   chain.add("path_token", std::make_shared<PathToken>(parts.tokens));
-  // here the identity layer will decide who may request and close
+  const auto authorize = std::make_shared<Authorize>(parts.authorization, begin_);
+  chain.add("authorize", authorize);
+  chain.add("begin", begin_);
   chain.add("timeout", std::make_shared<Timeout>());
   chain.add("monitor", monitor_);
   chain.add("trim_path", std::make_shared<TrimPath>());
@@ -37,7 +40,7 @@ Endpoint::Endpoint(const EndpointParts& parts)
   chain_ = std::move(chain).build();
 
   serve_connections(services_, parts.scheduler, chain_);
-  serve_monitor(services_, *monitor_);
+  serve_monitor(services_, AuthorizeMonitor(*monitor_, parts.authorization, authorize));
   serve_health(services_, parts.scheduler, {"networkservice.NetworkService", "connection.MonitorConnection"});
 }
 

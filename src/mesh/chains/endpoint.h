@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "mesh/core/chain.h"
 #include "mesh/core/token.h"
+#include "mesh/elements/authorize/authorization.h"
 #include "mesh/elements/begin/begin.h"
 #include "mesh/elements/ipam/point_to_point.h"
 #include "mesh/elements/monitor/monitor.h"
@@ -26,8 +27,9 @@ struct EndpointParts {
   rpc::Descriptor network_namespace;  // where its interfaces go
   PointToPointIpam addresses;
   std::vector<connectioncontext::DNSConfig> dns_configs;
-  base::Duration idle_timeout{};  // 0: never
-  std::function<void()> idle;     // called once after that long without a connection
+  base::Duration idle_timeout{};           // 0: never
+  std::function<void()> idle;              // called once after that long without a connection
+  Authorization* authorization = nullptr;  // null: whoever reaches it may request and close
 };
 
 class Endpoint {

@@ -2,6 +2,8 @@
 #include "mesh/chains/manager.h"
 
 #include "mesh/chains/serving.h"
+#include "mesh/elements/authorize/authorize.h"
+#include "mesh/elements/authorize_monitor/authorize_monitor.h"
 #include "mesh/elements/client_info/client_info.h"
 #include "mesh/elements/connect/connect.h"
 #include "mesh/elements/descriptors/descriptors.h"
@@ -27,15 +29,16 @@ Labels labels_of(const ClientInfo& info) {
 
 Manager::Manager(const ManagerParts& parts)
     : registry_({parts.scheduler, parts.tokens, parts.public_url, labels_of(parts.client_info), parts.services,
-                 parts.endpoints}),
+                 parts.endpoints, parts.authorization}),
       begin_(std::make_shared<Begin>(Begin::Side::server, parts.scheduler)),
       monitor_(std::make_shared<Monitor>(parts.scheduler, parts.transport)),
       service_watch_(std::make_shared<ServiceWatch>(parts.scheduler, registry_.services(), registry_.endpoints())) {
   ChainBuilder chain;
   chain.add("path", std::make_shared<PathElement>(parts.name, parts.random));
-  chain.add("begin", begin_);
   chain.add("path_token", std::make_shared<PathToken>(parts.tokens));
-  // here the identity layer will decide who may request and close
+  const auto authorize = std::make_shared<Authorize>(parts.authorization, begin_);
+  chain.add("authorize", authorize);
+  chain.add("begin", begin_);
   chain.add("timeout", std::make_shared<Timeout>());
   chain.add("monitor", monitor_);
   chain.add("trim_path", std::make_shared<TrimPath>());
@@ -49,7 +52,7 @@ Manager::Manager(const ManagerParts& parts)
   chain_ = std::move(chain).build();
 
   serve_connections(services_, parts.scheduler, chain_);
-  serve_monitor(services_, *monitor_);
+  serve_monitor(services_, AuthorizeMonitor(*monitor_, parts.authorization, authorize));
   serve_registry(services_, parts.scheduler, registry_.services());
   serve_registry(services_, parts.scheduler, registry_.endpoints());
   serve_health(services_, parts.scheduler,

@@ -8,6 +8,7 @@
 #include "base/random.h"
 #include "mesh/chains/manager_registry.h"
 #include "mesh/core/chain.h"
+#include "mesh/elements/authorize/authorization.h"
 #include "mesh/elements/begin/begin.h"
 #include "mesh/elements/client_info/client_info.h"
 #include "mesh/elements/excluded_prefixes/prefix_file.h"
@@ -29,6 +30,7 @@ struct ManagerParts {
   std::string forwarder_service;  // what forwarders register as
   ClientInfo client_info;
   PrefixFile excluded_prefixes;
+  Authorization* authorization = nullptr;  // null: whoever reaches it may do all that it does
 };
 
 class Manager {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "mesh/core/token.h"
+#include "mesh/elements/registry_authorize/registry_authorize.h"
 #include "mesh/elements/registry_client_info/registry_client_info.h"
 #include "mesh/elements/registry_descriptors/registry_descriptors.h"
 #include "mesh/elements/registry_expiry/registry_expiry.h"
@@ -21,6 +22,7 @@ struct ManagerRegistryParts {
   Labels client_info;         // nodeName, podName, clusterName, as far as they are known
   ServiceRegistry& services;  // upstream
   EndpointRegistry& endpoints;
+  Authorization* authorization = nullptr;  // null: whoever reaches it may register any name
 };
 
 class ManagerRegistry {
@@ -36,9 +38,11 @@ class ManagerRegistry {
 
  private:
   RegistryPath<Services> service_path_;
+  RegistryAuthorize<Services> service_authorize_;
   RegistrySerialised<Services> service_serialised_;
 
   RegistryPath<Endpoints> endpoint_path_;
+  RegistryAuthorize<Endpoints> endpoint_authorize_;
   RegistrySerialised<Endpoints> endpoint_serialised_;
   RegistryClientInfo client_info_;
   RegistryExpiry expiry_;

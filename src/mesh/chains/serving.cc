@@ -61,7 +61,7 @@ Task<Result<Empty>> close(base::Scheduler& scheduler, const Chain& chain, rpc::S
   co_return Empty();
 }
 
-Task<Result<void>> monitor_stream(Monitor& monitor, rpc::ServerCall& call, rpc::Bytes bytes,
+Task<Result<void>> monitor_stream(const AuthorizeMonitor& monitor, rpc::ServerCall& call, rpc::Bytes bytes,
                                   rpc::ServerStream& stream) {
   auto selector = rpc::parse<MonitorScopeSelector>(bytes, call.method);
   if (!selector) co_return std::unexpected(selector.error());
@@ -109,9 +109,9 @@ void serve_connections(rpc::Services& services, base::Scheduler& scheduler, cons
       });
 }
 
-void serve_monitor(rpc::Services& services, Monitor& monitor) {
-  services[method::kMonitor] =
-      rpc::StreamHandler([&monitor](rpc::ServerCall& call, rpc::Bytes bytes, rpc::ServerStream& stream) {
+void serve_monitor(rpc::Services& services, AuthorizeMonitor monitor) {
+  services[method::kMonitor] = rpc::StreamHandler(
+      [monitor = std::move(monitor)](rpc::ServerCall& call, rpc::Bytes bytes, rpc::ServerStream& stream) {
         return monitor_stream(monitor, call, std::move(bytes), stream);
       });
 }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "mesh/core/chain.h"
-#include "mesh/elements/monitor/monitor.h"
+#include "mesh/elements/authorize_monitor/authorize_monitor.h"
 #include "rpc/transport.h"
 
 namespace mesh {
@@ -16,7 +16,7 @@ namespace mesh {
 void serve_connections(rpc::Services& services, base::Scheduler& scheduler, const Chain& chain);
 
 // MonitorConnections.
-void serve_monitor(rpc::Services& services, Monitor& monitor);
+void serve_monitor(rpc::Services& services, AuthorizeMonitor monitor);
 
 // The standard health service: SERVING for the empty name (the process) and the names given, NOT_FOUND for others.
 void serve_health(rpc::Services& services, base::Scheduler& scheduler, std::vector<std::string> names);

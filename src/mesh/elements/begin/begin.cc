@@ -3,6 +3,7 @@
 
 #include <google/protobuf/util/message_differencer.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/log.h"
@@ -15,6 +16,20 @@ using base::Result;
 using base::StopToken;
 using base::Task;
 using google::protobuf::util::MessageDifferencer;
+
+namespace {
+
+// What the hops up to this one say now. The rest stays as it was, and with it the way a Close takes.
+void renew_tokens(Path& kept, const Path& brought) {
+  const int hops = std::min({kept.path_segments_size(), brought.path_segments_size(), int(brought.index()) + 1});
+  for (int i = 0; i < hops; ++i) {
+    if (kept.path_segments(i).id() == brought.path_segments(i).id()) {
+      *kept.mutable_path_segments(i) = brought.path_segments(i);
+    }
+  }
+}
+
+}  // namespace
 
 struct Begin::Entry {
   Entry(std::string i, base::Scheduler& scheduler) : id(std::move(i)), mutex(scheduler) {}
@@ -111,6 +126,7 @@ Task<Result<Connection>> Begin::request(Call& call, NetworkServiceRequest reques
       CallContext closing(scheduler_, context.deadline, context.stop);
       closing.metadata = context.metadata;
       closing.link = context.link;
+      renew_tokens(*entry->last_connection.mutable_path(), request.connection().path());
       auto closed = co_await run_close(entry, closing);
       if (!closed) base::log::warning("closing {} before it is selected anew: {}", id, closed.error().message());
       entry->state = std::make_shared<ConnectionState>();

@@ -4,6 +4,7 @@
 #include <google/protobuf/empty.pb.h>
 
 #include "base/log.h"
+#include "mesh/elements/descriptors/descriptor_kind.h"
 #include "mesh/elements/descriptors/held_descriptors.h"
 #include "rpc/typed.h"
 
@@ -68,6 +69,7 @@ Task<Result<Connection>> Connect::request(Call& call, NetworkServiceRequest requ
   auto reply = co_await rpc::unary<Connection>(*channel, method::kRequest, request, std::move(options));
   if (!reply) co_return std::unexpected(reply.error());
   context.answered_below = true;
+  call.state().get<AnsweredBy>().peer = rpc::peer_of(reply->link);
   auto& connected = call.state().get<ConnectedHop>();
   connected.hop = hop;
   connected.channel = *channel;
@@ -75,9 +77,14 @@ Task<Result<Connection>> Connect::request(Call& call, NetworkServiceRequest requ
   const auto named = rpc::parse_inode_url(mechanism_parameter(reply->message.mechanism(), parameter::kInodeUrl));
   if (named && !held.find(*named) && reply->link) {
     auto descriptor = co_await reply->link->descriptor(*named, context.deadline, context.stop);
+    Result<void> fit;
     if (!descriptor) {
-      const base::Error error = descriptor.error().wrap(
-          fmt::format("{} answered with {} but did not pass that file", hop.url, rpc::inode_url(*named)));
+      fit = std::unexpected(descriptor.error().wrap("it did not pass that file"));
+    } else if (reply->message.mechanism().type() == kKernel) {
+      fit = check_network_namespace(*descriptor);
+    }
+    if (!fit) {
+      const base::Error error = fit.error().wrap(fmt::format("{} answered with {}", hop.url, rpc::inode_url(*named)));
       if (!context.established) {
         CallContext undo(context.scheduler, base::saturating_add(context.scheduler.now(), context.allowance), {});
         undo.state = context.state;

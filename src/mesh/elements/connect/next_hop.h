@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "rpc/descriptor.h"
+#include "rpc/transport.h"
 
 namespace mesh {
 
@@ -20,6 +20,11 @@ struct NextHop {
 
   // On this machine: mechanisms to it are LOCAL ones.
   bool local() const { return url.starts_with("unix:") || url.starts_with("inode:"); }
+};
+
+// Who last answered. Set by connect, read by what judges the answer.
+struct AnsweredBy {
+  rpc::Peer peer;
 };
 
 }  // namespace mesh

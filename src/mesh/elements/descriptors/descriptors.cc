@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mesh/elements/descriptors/descriptors.h"
 
+#include "mesh/elements/descriptors/descriptor_kind.h"
 #include "mesh/elements/descriptors/held_descriptors.h"
 
 namespace mesh {
@@ -31,6 +32,9 @@ Task<Result<void>> take_in(CallContext& context, const Mechanism& mechanism) {
   if (!descriptor) {
     co_return std::unexpected(descriptor.error().wrap(
         fmt::format("mechanism {} names {}, but that file did not come over this connection", mechanism.type(), url)));
+  }
+  if (mechanism.type() == kKernel) {
+    if (auto fit = check_network_namespace(*descriptor); !fit) co_return fit;
   }
   held.hold(std::move(*descriptor));
   co_return Result<void>();

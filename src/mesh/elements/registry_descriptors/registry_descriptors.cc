@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "mesh/elements/descriptors/descriptor_kind.h"
 #include "rpc/url.h"
 
 namespace mesh {
@@ -25,6 +26,7 @@ Task<Result<rpc::Descriptor>> RegistryDescriptors::received(RegistryCall& call, 
     co_return std::unexpected(descriptor.error().wrap(
         fmt::format("endpoint {}: the file {} did not come with its registration", name, rpc::inode_url(key))));
   }
+  if (auto fit = check_socket(*descriptor); !fit) co_return std::unexpected(fit.error().wrap("endpoint " + name));
   co_return descriptor;
 }
 

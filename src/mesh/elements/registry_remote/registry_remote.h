@@ -4,10 +4,15 @@
 // Sends call.path as the "path" metadata and takes the peer's answer for it; sends call.descriptors along. An endpoint
 // found with an inode URL comes with the descriptor its peer sent; if that does not come, it comes without, which
 // whoever dials it will say.
+//
+// With an Authorization the peer's answers to registrations must pass it; a first one that does not is unregistered.
 #pragma once
 
+#include <set>
 #include <string>
 
+#include "base/log.h"
+#include "mesh/elements/authorize/authorization.h"
 #include "mesh/elements/registry_element/registry_element.h"
 #include "rpc/typed.h"
 
@@ -57,8 +62,9 @@ class RegistryRemote final : public Registry<Kind> {
   using Query = typename Kind::Query;
   using Stream = typename Registry<Kind>::Stream;
 
-  // The transport outlives the registry. Nothing is dialled before the first call.
-  RegistryRemote(rpc::Transport& transport, std::string url) : transport_(transport), url_(std::move(url)) {}
+  // The transport and the authorization outlive the registry. Nothing is dialled before the first call.
+  RegistryRemote(rpc::Transport& transport, std::string url, Authorization* authorization = nullptr)
+      : transport_(transport), url_(std::move(url)), authorization_(authorization) {}
 
   base::Task<base::Result<Record>> enroll(RegistryCall& call, Record record) override {
     auto connected = channel();
@@ -67,6 +73,19 @@ class RegistryRemote final : public Registry<Kind> {
     auto reply = co_await rpc::unary<Record>(*connected, Kind::kRegister, record, std::move(options));
     if (!reply) co_return std::unexpected(reply.error().wrap("registry " + url_));
     if (auto taken = take_path(call, reply->metadata); !taken) co_return std::unexpected(taken.error());
+    const std::string name = reply->message.name();
+    auto trusted = co_await check_answer(call, name, reply->link);
+    if (!trusted) {
+      if (!trusted_.contains(name)) {
+        Record untrusted = reply->message;
+        auto options_again = with_path(call);
+        auto undone = co_await rpc::unary<google::protobuf::Empty>(*connected, Kind::kUnregister, untrusted,
+                                                                   std::move(options_again));
+        if (!undone) base::log::info("unregistering {} {} again: {}", Kind::kNoun, name, undone.error().message());
+      }
+      co_return std::unexpected(trusted.error());
+    }
+    if (authorization_ != nullptr) trusted_.insert(name);
     co_return std::move(reply->message);
   }
 
@@ -77,7 +96,9 @@ class RegistryRemote final : public Registry<Kind> {
     auto reply =
         co_await rpc::unary<google::protobuf::Empty>(*connected, Kind::kUnregister, record, std::move(options));
     if (!reply) co_return std::unexpected(reply.error().wrap("registry " + url_));
-    co_return take_path(call, reply->metadata);
+    if (auto taken = take_path(call, reply->metadata); !taken) co_return taken;
+    trusted_.erase(record.name());
+    co_return co_await check_answer(call, record.name(), reply->link);
   }
 
   base::Task<base::Result<Stream>> find(RegistryCall& call, Query query) override {
@@ -92,6 +113,15 @@ class RegistryRemote final : public Registry<Kind> {
   }
 
  private:
+  base::Task<base::Result<void>> check_answer(const RegistryCall& call, const std::string& name,
+                                              const std::shared_ptr<rpc::Link>& link) {
+    if (authorization_ == nullptr) co_return base::Result<void>();
+    Authorization::Registration registration;
+    registration.noun = Kind::kNoun;
+    registration.name = name;
+    co_return co_await authorization_->check_registration_answer(call.path, rpc::peer_of(link), registration);
+  }
+
   base::Result<std::shared_ptr<rpc::Channel>> channel() {
     if (!channel_) {
       auto made = transport_.channel(url_);
@@ -123,7 +153,9 @@ class RegistryRemote final : public Registry<Kind> {
 
   rpc::Transport& transport_;
   const std::string url_;
+  Authorization* const authorization_;
   std::shared_ptr<rpc::Channel> channel_;
+  std::set<std::string> trusted_;  // names registered by an answer that passed
 };
 
 }  // namespace mesh
