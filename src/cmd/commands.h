@@ -16,6 +16,7 @@ void add_forwarder(CLI::App& app, Action& action);
 void add_client(CLI::App& app, Action& action);
 void add_endpoint(CLI::App& app, Action& action);
 void add_node(CLI::App& app, Action& action);
+void add_identity(CLI::App& app, Action& action);
 void add_lab(CLI::App& app, Action& action);
 void add_cleanup(CLI::App& app, Action& action);
 void add_version(CLI::App& app, Action& action);

@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
   cmd::add_client(app, action);
   cmd::add_endpoint(app, action);
   cmd::add_node(app, action);
+  cmd::add_identity(app, action);
   cmd::add_lab(app, action);
   cmd::add_cleanup(app, action);
   cmd::add_version(app, action);
