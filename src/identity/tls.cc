@@ -11,6 +11,7 @@
 
 #include "base/async.h"
 #include "base/log.h"
+#include "rpc/http2/socket_stream.h"
 
 namespace identity {
 
@@ -26,7 +27,6 @@ using SslPtr = Owned<SSL, &SSL_free>;
 
 constexpr std::array<unsigned char, 3> kAlpn{2, 'h', '2'};
 constexpr int kMinSecurityBits = 112;        // of a peer's key: RSA of 2048 bits, any curve of 224 or more
-constexpr int kReadsForAlert = 16;           // after a failed write
 constexpr int kFirstAlert = 1000;            // OpenSSL's reason codes of alerts that came start here
 constexpr std::size_t kMaxChain = 64 << 10;  // bytes of certificates a peer may send
 
@@ -129,6 +129,11 @@ class TlsStream final : public ByteStream {
     BIO_set_data(bio, this);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl_.get(), bio, bio);
+    // The read that brings a client's last message of the handshake may bring the first file as well.
+    below_->on_descriptor([this](rpc::Descriptor descriptor) {
+      if (on_descriptor_) return on_descriptor_(std::move(descriptor));
+      if (early_.size() < rpc::http2::kDescriptorsPerRead) early_.push_back(std::move(descriptor));
+    });
     if (side == Side::server) {
       SSL_set_accept_state(ssl_.get());
     } else {
@@ -167,6 +172,9 @@ class TlsStream final : public ByteStream {
 
   base::Result<std::optional<std::size_t>> read(std::span<char> into) override {
     if (closed_) return fail(Code::unavailable, "the connection is closed");
+    for (auto& descriptor : std::exchange(early_, {})) {
+      if (on_descriptor_) on_descriptor_(std::move(descriptor));
+    }
     if (end_) return *end_;
     drained_ = false;
     std::size_t total = 0;
@@ -197,10 +205,13 @@ class TlsStream final : public ByteStream {
   }
 
   // A record that does not fit is kept by OpenSSL; the bytes it was made of, not yet taken, are offered again.
+  // When the peer has gone the bytes are lost, as a network would lose them: reading finds first what the peer said
+  // before that (answers, HTTP/2's goodbye, the alert that tells why), then the end.
   base::Result<std::size_t> write(std::span<const char> bytes) override {
     if (closed_) return fail(Code::unavailable, "the connection is closed");
     std::size_t total = 0;
     while (total < bytes.size()) {
+      if (write_broken_) return bytes.size();
       ERR_clear_error();
       std::size_t wrote = 0;
       if (SSL_write_ex(ssl_.get(), bytes.data() + total, bytes.size() - total, &wrote) == 1) {
@@ -209,7 +220,7 @@ class TlsStream final : public ByteStream {
       }
       const int why = SSL_get_error(ssl_.get(), 0);
       if (why == SSL_ERROR_WANT_WRITE) break;
-      return std::unexpected(why_broken(failure(why)));
+      if (!write_broken_) return std::unexpected(failure(why));
     }
     return total;
   }
@@ -224,7 +235,7 @@ class TlsStream final : public ByteStream {
 
   void close() override {
     if (std::exchange(closed_, true)) return;
-    if (SSL_is_init_finished(ssl_.get()) == 1) {
+    if (SSL_is_init_finished(ssl_.get()) == 1 && !write_broken_) {
       SSL_shutdown(ssl_.get());  // says goodbye if there is room for it
       ERR_clear_error();
     }
@@ -232,9 +243,7 @@ class TlsStream final : public ByteStream {
   }
 
   void attach(rpc::Descriptor descriptor) override { below_->attach(std::move(descriptor)); }
-  void on_descriptor(std::function<void(rpc::Descriptor)> callback) override {
-    below_->on_descriptor(std::move(callback));
-  }
+  void on_descriptor(std::function<void(rpc::Descriptor)> callback) override { on_descriptor_ = std::move(callback); }
   rpc::Peer peer() const override { return peer_; }
   int socket() const override { return below_->socket(); }
   bool encrypted() const override { return true; }
@@ -272,6 +281,7 @@ class TlsStream final : public ByteStream {
     const auto written = self.below_->write({bytes, size});
     if (!written) {
       self.broken_ = written.error();
+      self.write_broken_ = true;
       return 0;
     }
     if (*written == 0) {
@@ -335,17 +345,6 @@ class TlsStream final : public ByteStream {
     return {Code::unavailable, "the peer hung up during the TLS handshake"};
   }
 
-  // A peer that refused us closed right after its alert, and we may have met the closed socket first.
-  Error why_broken(Error write_failed) {
-    std::array<char, 4096> ignored;
-    for (int i = 0; i < kReadsForAlert; ++i) {
-      const auto got = read(ignored);
-      if (!got) return got.error();
-      if (got->value_or(0) == 0) break;
-    }
-    return write_failed;
-  }
-
   base::Scheduler& scheduler_;
   const std::unique_ptr<ByteStream> below_;
   const SslPtr ssl_;
@@ -353,7 +352,10 @@ class TlsStream final : public ByteStream {
   bool drained_ = false;  // nothing more to read below, until the next call of ours
   bool more_ = false;     // there may be more to read here, without anything coming from below
   bool eof_ = false;      // of the stream below
+  bool write_broken_ = false;
   bool closed_ = false;
+  std::vector<rpc::Descriptor> early_;  // files that came in the handshake
+  std::function<void(rpc::Descriptor)> on_descriptor_;
   std::optional<Error> broken_;                                  // the stream below
   std::optional<base::Result<std::optional<std::size_t>>> end_;  // what read() says from now on
 };
