@@ -118,7 +118,8 @@ struct TimedClient {
                 .client_info = {},
                 .heal = {.check_liveness = check == CheckLiveness::yes},
                 .observer = [this](const std::string&, std::string_view) { ++healed; },
-                .awareness_groups = {}}) {}
+                .awareness_groups = {},
+                .authorization = process.security.authorization()}) {}
 
   apps::KernelLiveness liveness;
   std::size_t healed = 0;
@@ -278,6 +279,8 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  apps::Process process(options.name, kTokenLifetime, base::log::Level::warning);
+  apps::CommonOptions common{options.name, base::log::Level::warning, kTokenLifetime, {}};
+  if (!apps::read_options(apps::security_options(common.security))) return 1;
+  apps::Process process(common);
   return process.run([&](apps::Process& running, const base::StopToken&) { return run(options, *what, running); });
 }

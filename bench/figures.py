@@ -62,17 +62,19 @@ def percentile(values, percent):
 
 
 def connect(size):
-    """One client after the other through manager, registry and forwarder; the plane alone in between."""
-    with Mesh() as mesh:
-        mesh.endpoint()
-        mesh.netns("client")
+    """One client after the other through manager, registry and forwarder; the plane alone and a mesh without TLS, signed
+    tokens and policies in between."""
+    with Mesh() as mesh, Mesh(secure=False) as insecure:
+        for one in (mesh, insecure):
+            one.endpoint()
+            one.netns("client")
         first = mesh.driver("sequence", "client", "--count", 1, "--warmup", 0)
         cold = mesh.go(first)
         first.finish()
         yield Row("connect/first", "ms", cold["connect_ms"])
 
         driver_options = ("--count", size.connects)
-        ours, close, alone, cpu = [], [], [], []
+        ours, close, alone, cpu, bare = [], [], [], [], []
         for _ in range(size.runs):
             driver = mesh.driver("sequence", "client", *driver_options)
             before = {name: role.cpu_ms() for name, role in mesh.roles.items()}
@@ -87,12 +89,16 @@ def connect(size):
             cpu.append({name: spent / size.connects for name, spent in used.items()})
             alone.append(mesh.measure("plane", "client", "--a", mesh.path("client"), "--b", mesh.path("endpoint"),
                                       *driver_options)["connect_ms"])
+            bare.append(insecure.measure("sequence", "client", *driver_options)["connect_ms"])
         medians = [statistics.median(run) for run in ours]
         floor = [statistics.median(run) for run in alone]
         yield Row("connect/p50", "ms", medians, floor, "the plane's plug alone")
         yield Row("connect/p99", "ms", [percentile(run, 99) for run in ours], [percentile(run, 99) for run in alone],
                   "the plane's plug alone")
         yield Row("connect/netlink-p50", "ms", floor)
+        without = [statistics.median(run) for run in bare]
+        yield Row("connect/p50-insecure", "ms", without)
+        yield Row("connect/security", "ms", [secured - plain for secured, plain in zip(medians, without)])
         yield Row("connect/close-p50", "ms", [statistics.median(run) for run in close])
         yield Row("connect/cpu", "ms", [sum(run.values()) for run in cpu])
         for name in cpu[0]:
@@ -261,7 +267,7 @@ def footprint(size):
 
 # Each measurement with the figures it yields; what they should be is in docs/performance.md.
 MEASUREMENTS = {
-    connect: ["connect/first", "connect/p50", "connect/p99", "connect/netlink-p50", "connect/close-p50", "connect/cpu",
+    connect: ["connect/first", "connect/p50", "connect/p99", "connect/netlink-p50", "connect/p50-insecure", "connect/security", "connect/close-p50", "connect/cpu",
               *(f"connect/cpu-{role}" for role in ("registry", "manager", "forwarder", "endpoint", "client"))],
     burst: [f"connect/burst-{BURST}-failed", f"connect/burst-{BURST}-seconds"],
     remote: ["connect/remote-first", "connect/remote-p50", "connect/remote-p99"],

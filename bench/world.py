@@ -196,10 +196,13 @@ class Names(dict):
 
 
 class Mesh(World):
-    """A registry, and a manager and a forwarder on each node; nodes joined by veth pairs and a bridge, as in the lab."""
+    """A registry, and a manager and a forwarder on each node; nodes joined by veth pairs and a bridge, as in the lab.
 
-    def __init__(self, nodes=1):
+    Peers prove who they are (mutual TLS, signed tokens, policies) unless the mesh is insecure."""
+
+    def __init__(self, nodes=1, secure=True):
         super().__init__()
+        self.secure = secure
         self.roles = {}  # of node 1: registry, manager, forwarder
         self.drivers = 0
         try:
@@ -219,6 +222,12 @@ class Mesh(World):
             self.ip("underlay", f"link set n{node} master underlay up")
             self.ip(f"node{node}", f"address add 10.77.0.{node}/24 dev eth0")
             self.ip(f"node{node}", "link set eth0 up")
+        if self.secure:
+            self.start("identity", [PATCHBAY, "identity"], "underlay",
+                       {"PATCHBAY_TRUST_DOMAIN": "patchbay.bench",
+                        "PATCHBAY_IDENTITY_SOCKET": f"unix://{self.identity_socket}",
+                        "PATCHBAY_IDENTITY_DIRECTORY": str(self.directory / "identity")})
+            until(self.identity_socket.exists, START_SECONDS, "patchbay identity's start")
         registry = self.start("registry", [PATCHBAY, "registry"], "underlay",
                               {"NSM_NAME": "registry", "NSM_LISTEN_ON": "tcp://10.77.0.254:5002",
                                "PATCHBAY_REGISTRY_STORE": "memory"})
@@ -226,6 +235,14 @@ class Mesh(World):
         self.roles["registry"] = registry
         for node in range(1, nodes + 1):
             self.start_node(node)
+
+    @property
+    def identity_socket(self):
+        return self.directory / "identity.sock"
+
+    def start(self, name, command, namespace, environment=None, talk=False):
+        who = {"SPIFFE_ENDPOINT_SOCKET": f"unix://{self.identity_socket}"} if self.secure else {"PATCHBAY_INSECURE": "true"}
+        return super().start(name, command, namespace, who | (environment or {}), talk)
 
     def manager_url(self, node):
         return f"unix://{self.directory}/manager{node}.sock"

@@ -99,12 +99,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   limits.max_incomplete = 16384;
   limits.max_header_list = 2048;
   limits.max_streams = 20;
-  auto core = std::make_shared<rpc::http2::ServerCore>(scheduler, services, limits);
+  rpc::http2::Plaintext security;
+  auto core = std::make_shared<rpc::http2::ServerCore>(scheduler, services, limits, security);
   {
     const std::span<const char> input(reinterpret_cast<const char*>(bytes) + 1, size - 1);
     const std::size_t step = bytes[0] < 200 ? static_cast<std::size_t>(bytes[0]) + 1 : 65536;
     const auto connection =
-        std::make_shared<rpc::http2::ServerConnection>(core, std::make_unique<MemoryStream>(scheduler, input, step));
+        std::make_shared<rpc::http2::ServerConnection>(core, std::make_unique<MemoryStream>(scheduler, input, step), 0);
     core->connections.insert(connection);
     connection->start();
   }

@@ -39,7 +39,7 @@ Result<AwarenessGroups> parse_awareness_groups(std::string_view text) {
 }
 
 std::vector<base::Option> client_option_table(ClientOptions& options) {
-  return {
+  std::vector<base::Option> table{
       option("NSM_NAME", &options.name, "nsc", "name of this client, and prefix of its connections' ids"),
       option("NSM_CONNECT_TO", &options.connect_to, "unix:///var/lib/networkservicemesh/nsm.io.sock",
              "the manager's URL"),
@@ -62,6 +62,8 @@ std::vector<base::Option> client_option_table(ClientOptions& options) {
       option("NSM_LIVENESS_CHECK_TIMEOUT", &options.liveness_timeout, "1s", "how long a check waits for answers"),
       option("NSM_LOG_LEVEL", &options.log_level, "INFO", "TRACE, DEBUG, INFO, WARN, ERROR or FATAL"),
   };
+  for (auto& one : security_options(options.security)) table.push_back(std::move(one));
+  return table;
 }
 
 Result<void> validate(const ClientOptions& options) {

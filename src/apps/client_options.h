@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/security.h"
 #include "base/environment.h"
 #include "mesh/core/network_service_url.h"
 
@@ -27,6 +28,7 @@ struct ClientOptions {
   base::Duration liveness_interval{};
   base::Duration liveness_timeout{};
   base::log::Level log_level = base::log::Level::info;
+  SecurityOptions security;
 
   // Each service's connection: NAME-0, NAME-1, ... in list order.
   std::string connection_id(std::size_t service) const { return name + '-' + std::to_string(service); }

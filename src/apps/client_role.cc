@@ -114,7 +114,8 @@ Task<int> client(const ClientOptions& options, Mode mode, Process& process, base
                        .client_info = mesh::read_client_info(environment),
                        .heal = heal,
                        .observer = [&events](const std::string& id, std::string_view what) { events.health(id, what); },
-                       .awareness_groups = options.awareness_groups});
+                       .awareness_groups = options.awareness_groups,
+                       .authorization = process.security.authorization()});
 
   bool connected = true;
   for (std::size_t index = 0; connected && index < options.network_services.size(); ++index) {
@@ -141,7 +142,7 @@ int run_client(Mode mode) {
     fmt::print(stderr, "patchbay client: {}\n", options.error().message());
     return kFailure;
   }
-  Process process(options->name, options->max_token_lifetime, options->log_level);
+  Process process({options->name, options->log_level, options->max_token_lifetime, options->security});
   if (options->network_services.empty()) {
     base::log::warning(
         "NSM_NETWORK_SERVICES is empty: nothing to connect to; write for example kernel://my-service/nsm-1");

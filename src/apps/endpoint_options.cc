@@ -56,7 +56,7 @@ Result<DnsConfigs> parse_dns_configs(std::string_view text) {
 }
 
 std::vector<base::Option> endpoint_option_table(EndpointOptions& options) {
-  return {
+  std::vector<base::Option> table{
       option("NSM_NAME", &options.name, "icmp-server", "name of this endpoint"),
       option("NSM_CONNECT_TO", &options.connect_to, "unix:///var/lib/networkservicemesh/nsm.io.sock",
              "the manager's URL"),
@@ -79,6 +79,8 @@ std::vector<base::Option> endpoint_option_table(EndpointOptions& options) {
              "taken for compatibility; this endpoint gives no policy routes yet"),
       option("NSM_LOG_LEVEL", &options.log_level, "INFO", "TRACE, DEBUG, INFO, WARN, ERROR or FATAL"),
   };
+  for (auto& one : security_options(options.security)) table.push_back(std::move(one));
+  return table;
 }
 
 Result<void> validate(const EndpointOptions& options) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/security.h"
 #include "base/environment.h"
 #include "mesh/core/api.h"
 #include "mesh/core/cidr_groups.h"
@@ -31,6 +32,7 @@ struct EndpointOptions {
   bool unregister_itself = false;
   std::string policy_routes_path;
   base::log::Level log_level = base::log::Level::info;
+  SecurityOptions security;
 
   mesh::IpamPolicy policy() const {
     return ipam_policy == "strict" ? mesh::IpamPolicy::strict : mesh::IpamPolicy::polite;

@@ -83,15 +83,19 @@ Task<int> icmp_responder(const EndpointOptions& options, Process& process, base:
                            .addresses = *addresses,
                            .dns_configs = options.dns_configs,
                            .idle_timeout = options.idle_timeout,
-                           .idle = [&idle] {
-                             base::log::info("no connection for NSM_IDLE_TIMEOUT: ending");
-                             idle.request_stop();
-                           }});
+                           .idle =
+                               [&idle] {
+                                 base::log::info("no connection for NSM_IDLE_TIMEOUT: ending");
+                                 idle.request_stop();
+                               },
+                           .authorization = process.security.authorization()});
   auto listeners = listen_on(process.transport, {directory->url()}, endpoint.services());
   if (!listeners) co_return failed(listeners.error());
 
-  mesh::RegistryRemote<mesh::Services> services(process.transport, options.connect_to);
-  mesh::RegistryRemote<mesh::Endpoints> endpoints(process.transport, options.connect_to);
+  mesh::RegistryRemote<mesh::Services> services(process.transport, options.connect_to,
+                                                process.security.authorization());
+  mesh::RegistryRemote<mesh::Endpoints> endpoints(process.transport, options.connect_to,
+                                                  process.security.authorization());
   mesh::EnrolmentPlan plan = plan_of(options);
   if (auto advertised = advertise(*listeners, options.connect_to, plan); !advertised)
     co_return failed(advertised.error());
@@ -123,7 +127,7 @@ int run_icmp_responder() {
     fmt::print(stderr, "patchbay endpoint: {}\n", options.error().message());
     return kFailure;
   }
-  Process process(options->name, options->max_token_lifetime, options->log_level);
+  Process process({options->name, options->log_level, options->max_token_lifetime, options->security});
   return process.run([&options](Process& running, base::StopToken stop) {
     return icmp_responder(*options, running, std::move(stop));
   });

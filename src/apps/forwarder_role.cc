@@ -57,8 +57,10 @@ Task<int> run(const ForwarderOptions& options, Process& process, base::StopToken
   auto underlay = forwarder::find_underlay(options.tunnel_ip);
   if (!underlay) co_return failed(underlay.error().wrap("NSM_TUNNEL_IP"));
 
-  mesh::RegistryRemote<mesh::Services> services(process.transport, options.connect_to);
-  mesh::RegistryRemote<mesh::Endpoints> endpoints(process.transport, options.connect_to);
+  mesh::RegistryRemote<mesh::Services> services(process.transport, options.connect_to,
+                                                process.security.authorization());
+  mesh::RegistryRemote<mesh::Endpoints> endpoints(process.transport, options.connect_to,
+                                                  process.security.authorization());
   forwarder::KernelPlane plane(process.loop, options.common.name);
   forwarder::CrossingOptions crossing;
   crossing.underlay = *underlay;
@@ -80,7 +82,8 @@ Task<int> run(const ForwarderOptions& options, Process& process, base::StopToken
                                   .plane = plane,
                                   .name = options.common.name,
                                   .crossing = crossing,
-                                  .max_token_lifetime = options.common.max_token_lifetime});
+                                  .max_token_lifetime = options.common.max_token_lifetime,
+                                  .authorization = process.security.authorization()});
   auto listeners = listen_on(process.transport, options.listen_on, forwarder.services());
   if (!listeners) co_return failed(listeners.error());
   co_await forwarder.start();

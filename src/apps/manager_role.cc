@@ -52,8 +52,10 @@ Task<int> manager(const ManagerOptions& options, Process& process, base::StopTok
   if (auto sane = check_registry_url(options, *url); !sane) co_return failed(sane.error());
   registry::MemoryRegistry<mesh::Services> own_services(process.loop);
   registry::MemoryRegistry<mesh::Endpoints> own_endpoints(process.loop);
-  mesh::RegistryRemote<mesh::Services> remote_services(process.transport, options.registry_url);
-  mesh::RegistryRemote<mesh::Endpoints> remote_endpoints(process.transport, options.registry_url);
+  mesh::RegistryRemote<mesh::Services> remote_services(process.transport, options.registry_url,
+                                                       process.security.authorization());
+  mesh::RegistryRemote<mesh::Endpoints> remote_endpoints(process.transport, options.registry_url,
+                                                         process.security.authorization());
 
   const bool own = options.registry_url.empty();
   mesh::ManagerParts parts{.scheduler = process.loop,
@@ -66,7 +68,8 @@ Task<int> manager(const ManagerOptions& options, Process& process, base::StopTok
                            .public_url = *url,
                            .forwarder_service = options.forwarder_service,
                            .client_info = mesh::read_client_info(base::process_environment()),
-                           .excluded_prefixes = mesh::PrefixFile(process.loop, mesh::kExcludedPrefixesFile)};
+                           .excluded_prefixes = mesh::PrefixFile(process.loop, mesh::kExcludedPrefixesFile),
+                           .authorization = process.security.authorization()};
   mesh::Manager manager(parts);
   auto listeners = listen_on(process.transport, options.listen_on, manager.services());
   if (!listeners) co_return failed(listeners.error());

@@ -28,22 +28,25 @@ Result<std::string> parse_process_name(std::string_view text) {
 }
 
 std::vector<base::Option> common_options(CommonOptions& options, std::string default_name) {
-  return {
+  std::vector<base::Option> list{
       base::parsed_option("NSM_NAME", &options.name, "text", &parse_process_name, std::move(default_name),
                           "name of this process on every path; unique in the mesh"),
       base::option("NSM_LOG_LEVEL", &options.log_level, "INFO", "trace, debug, info, warning, error, fatal or panic"),
       base::option("NSM_MAX_TOKEN_LIFETIME", &options.max_token_lifetime, "10m",
                    "how long path tokens live; connections refresh after a fifth of it"),
   };
+  for (auto& option : security_options(options.security)) list.push_back(std::move(option));
+  return list;
 }
 
-Process::Process(const std::string& name, base::Duration token_lifetime, base::log::Level log_level)
-    : tokens(loop, "spiffe://insecure.patchbay/" + name, token_lifetime),
+Process::Process(const CommonOptions& options)
+    : security(loop, options.security, options.name, options.max_token_lifetime),
+      tokens(security.tokens()),
       credentials(tokens),
-      transport(loop, credentials, security),
-      log_level_(log_level) {
-  base::log::set_level(log_level);
-  base::log::set_name(name);
+      transport(loop, credentials, security.transport_security()),
+      log_level_(options.log_level) {
+  base::log::set_level(options.log_level);
+  base::log::set_name(options.name);
   // A peer that goes while we write to it is an error code, not a signal.
   std::signal(SIGPIPE, SIG_IGN);
 }
@@ -52,7 +55,13 @@ namespace {
 
 Task<void> run_role(const std::function<Task<int>(Process&, base::StopToken)>& role, Process& process,
                     base::StopToken stop, int& exit_code) {
-  exit_code = co_await role(process, std::move(stop));
+  const auto started = co_await process.security.start(stop);
+  if (started) {
+    exit_code = co_await role(process, std::move(stop));
+  } else {
+    exit_code = stop.stopped() ? kSuccess : failed(started.error());
+  }
+  co_await process.security.finish();
   process.loop.quit();
 }
 
@@ -60,7 +69,8 @@ Task<void> run_role(const std::function<Task<int>(Process&, base::StopToken)>& r
 
 int Process::run(const std::function<Task<int>(Process&, base::StopToken)>& role) {
   base::StopSource stop;
-  loop.on_signals({SIGINT, SIGTERM, SIGHUP, SIGQUIT}, [&stop](int number) {
+  loop.on_signals({SIGINT, SIGTERM, SIGHUP, SIGQUIT}, [this, &stop](int number) {
+    if (stop.stopped()) return loop.quit();
     base::log::info("signal {}: stopping", number);
     stop.request_stop();
   });
@@ -73,8 +83,8 @@ int Process::run(const std::function<Task<int>(Process&, base::StopToken)>& role
   return exit_code;
 }
 
-bool read_options(std::span<const base::Option> options) {
-  if (auto read = base::read_environment(options, base::process_environment()); !read) {
+bool read_options(std::span<const base::Option> options, const base::Environment& environment) {
+  if (auto read = base::read_environment(options, environment); !read) {
     fmt::print(stderr, "patchbay: {}\n", read.error().message());
     return false;
   }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/security.h"
 #include "base/environment.h"
 #include "base/event_loop.h"
 #include "base/random.h"
@@ -26,6 +27,7 @@ struct CommonOptions {
   std::string name;
   base::log::Level log_level = base::log::Level::info;
   base::Duration max_token_lifetime{};
+  SecurityOptions security;
 };
 // What names this process on paths and, for a forwarder, on its marks.
 base::Result<std::string> parse_process_name(std::string_view text);
@@ -34,19 +36,18 @@ std::vector<base::Option> common_options(CommonOptions& options, std::string def
 
 class Process {
  public:
-  Process(const std::string& name, base::Duration token_lifetime, base::log::Level log_level);
-  explicit Process(const CommonOptions& options)
-      : Process(options.name, options.max_token_lifetime, options.log_level) {}
+  explicit Process(const CommonOptions& options);
 
   base::EventLoop loop;
   base::SystemRandom random;
-  mesh::PlainTokens tokens;
+  ProcessSecurity security;
+  mesh::TokenSource& tokens;
   mesh::TokenCredentials credentials;
-  rpc::http2::Plaintext security;
   rpc::http2::Transport transport;
 
-  // Runs the role until it returns. Its token stops on SIGINT, SIGTERM, SIGHUP or SIGQUIT. SIGUSR1 logs everything,
-  // SIGUSR2 goes back to the configured level. Returns the role's exit code.
+  // Waits for an identity and runs the role until it returns. Its token stops on SIGINT, SIGTERM, SIGHUP or SIGQUIT;
+  // the second such signal does not wait for the role. SIGUSR1 logs everything, SIGUSR2 goes back to the configured
+  // level. Returns the role's exit code.
   int run(const std::function<base::Task<int>(Process&, base::StopToken)>& role);
 
  private:
@@ -54,7 +55,8 @@ class Process {
 };
 
 // Reads the options; says what is wrong with them on standard error.
-bool read_options(std::span<const base::Option> options);
+bool read_options(std::span<const base::Option> options,
+                  const base::Environment& environment = base::process_environment());
 
 // Ends a task with one sentence in the log.
 int failed(const base::Error& error);

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/registry_role.h"
 
-#include <csignal>
-
+#include "apps/process.h"
 #include "mesh/chains/serving.h"
 #include "mesh/elements/registry_service/registry_service.h"
-#include "rpc/http2/transport.h"
 
 namespace apps {
 
@@ -16,18 +14,16 @@ namespace log = base::log;
 
 namespace {
 
-constexpr const char* kSubject = "registry";  // what tokens without identity say
-
 mesh::RegistryChainParts parts(base::EventLoop& loop, mesh::TokenSource& tokens, mesh::ServiceRegistry& services,
                                mesh::EndpointRegistry& endpoints, mesh::ServiceRegistry* proxy_services,
-                               mesh::EndpointRegistry* proxy_endpoints) {
-  return {loop, tokens, services, endpoints, proxy_services, proxy_endpoints};
+                               mesh::EndpointRegistry* proxy_endpoints, mesh::Authorization* authorization) {
+  return {loop, tokens, services, endpoints, proxy_services, proxy_endpoints, authorization};
 }
 
 }  // namespace
 
 std::vector<base::Option> registry_options(RegistryConfig& config) {
-  return {
+  std::vector<base::Option> table{
       base::option("NSM_LISTEN_ON", &config.listen_on, "unix:///listen.on.socket", "URLs to listen on"),
       base::option("NSM_MAX_TOKEN_LIFETIME", &config.max_token_lifetime, "10m",
                    "longest life of a token this registry issues"),
@@ -39,10 +35,13 @@ std::vector<base::Option> registry_options(RegistryConfig& config) {
       base::option("PATCHBAY_REGISTRY_FILE", &config.file, "/var/lib/patchbay/registry.sqlite",
                    "the file, if they are kept in one"),
   };
+  for (auto& one : security_options(config.security)) table.push_back(std::move(one));
+  return table;
 }
 
 Result<std::unique_ptr<RegistryRole>> RegistryRole::make(base::EventLoop& loop, rpc::Transport& transport,
-                                                         mesh::TokenSource& tokens, const RegistryConfig& config) {
+                                                         mesh::TokenSource& tokens, const RegistryConfig& config,
+                                                         mesh::Authorization* authorization) {
   if (config.listen_on.empty()) {
     return base::fail(base::Code::invalid_argument,
                       "NSM_LISTEN_ON is empty: name at least one URL, such as tcp://:5002");
@@ -53,21 +52,23 @@ Result<std::unique_ptr<RegistryRole>> RegistryRole::make(base::EventLoop& loop, 
     if (!opened) return std::unexpected(opened.error());
     sqlite = std::move(*opened);
   }
-  return std::unique_ptr<RegistryRole>(new RegistryRole(loop, transport, tokens, config, std::move(sqlite)));
+  return std::unique_ptr<RegistryRole>(
+      new RegistryRole(loop, transport, tokens, config, authorization, std::move(sqlite)));
 }
 
 RegistryRole::RegistryRole(base::EventLoop& loop, rpc::Transport& transport, mesh::TokenSource& tokens,
-                           const RegistryConfig& config, std::unique_ptr<registry::SqliteRegistry> sqlite)
+                           const RegistryConfig& config, mesh::Authorization* authorization,
+                           std::unique_ptr<registry::SqliteRegistry> sqlite)
     : transport_(transport),
       listen_on_(config.listen_on),
       sqlite_(std::move(sqlite)),
       memory_(sqlite_ ? std::nullopt : std::optional<MemoryStore>(std::in_place, loop)),
       proxy_(config.proxy_registry_url.empty()
                  ? std::nullopt
-                 : std::optional<Proxy>(std::in_place, transport, config.proxy_registry_url)),
+                 : std::optional<Proxy>(std::in_place, transport, config.proxy_registry_url, authorization)),
       chain_(parts(loop, tokens, sqlite_ ? sqlite_->services() : memory_->services,
                    sqlite_ ? sqlite_->endpoints() : memory_->endpoints, proxy_ ? &proxy_->services : nullptr,
-                   proxy_ ? &proxy_->endpoints : nullptr)) {
+                   proxy_ ? &proxy_->endpoints : nullptr, authorization)) {
   mesh::serve_registry(services_, loop, chain_.services());
   mesh::serve_registry(services_, loop, chain_.endpoints());
   mesh::serve_health(services_, loop, {"registry.NetworkServiceRegistry", "registry.NetworkServiceEndpointRegistry"});
@@ -98,55 +99,25 @@ std::vector<std::string> RegistryRole::urls() const {
 
 namespace {
 
-Task<void> begin(RegistryRole& role, base::EventLoop& loop, int& code) {
-  if (auto started = co_await role.start(); !started) {
-    log::error("the registry cannot start: {}", started.error().message());
-    code = 1;
-    co_await role.finish();
-    loop.quit();
-  }
-}
-
-Task<void> end(RegistryRole& role, base::EventLoop& loop) {
-  co_await role.finish();
-  loop.quit();
+Task<int> serve(const RegistryConfig& config, Process& process, base::StopToken stop) {
+  auto role =
+      RegistryRole::make(process.loop, process.transport, process.tokens, config, process.security.authorization());
+  if (!role) co_return failed(role.error());
+  auto started = co_await (*role)->start();
+  if (started) co_await base::sleep_until(process.loop, base::kNoDeadline, stop);
+  co_await (*role)->finish();
+  co_return started ? kSuccess : failed(started.error());
 }
 
 }  // namespace
 
 int run_registry(const base::Environment& environment) {
-  log::set_name("registry");
   RegistryConfig config;
   const auto options = registry_options(config);
-  log::debug("options:\n{}", base::usage_table(options));
-  if (auto read = base::read_environment(options, environment); !read) {
-    log::error("the registry cannot start: {}", read.error().message());
-    return 1;
-  }
-  log::set_level(config.log_level);
-
-  base::EventLoop loop;
-  mesh::PlainTokens tokens(loop, kSubject, config.max_token_lifetime);
-  mesh::TokenCredentials credentials(tokens);
-  rpc::http2::Plaintext security;
-  rpc::http2::Transport transport(loop, credentials, security);
-  auto role = RegistryRole::make(loop, transport, tokens, config);
-  if (!role) {
-    log::error("the registry cannot start: {}", role.error().message());
-    return 1;
-  }
-
-  int code = 0;
-  bool ending = false;
-  loop.on_signals({SIGINT, SIGTERM, SIGQUIT, SIGHUP}, [&](int) {
-    if (std::exchange(ending, true)) return loop.quit();  // the second one does not wait
-    base::spawn_detached(end(**role, loop));
-  });
-  loop.on_signals({SIGUSR1, SIGUSR2},
-                  [&](int signal) { log::set_level(signal == SIGUSR1 ? log::Level::trace : config.log_level); });
-  base::spawn_detached(begin(**role, loop, code));
-  loop.run();
-  return code;
+  if (!read_options(options, environment)) return kFailure;
+  Process process({"registry", config.log_level, config.max_token_lifetime, config.security});
+  return process.run(
+      [&config](Process& running, base::StopToken stop) { return serve(config, running, std::move(stop)); });
 }
 
 }  // namespace apps

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/security.h"
 #include "base/environment.h"
 #include "base/event_loop.h"
 #include "mesh/chains/registry.h"
@@ -22,6 +23,7 @@ struct RegistryConfig {
   base::TextList listen_on;
   base::Duration max_token_lifetime{};
   base::log::Level log_level{};
+  SecurityOptions security;
   std::string proxy_registry_url;
   std::string store;
   std::string file;
@@ -32,9 +34,11 @@ std::vector<base::Option> registry_options(RegistryConfig& config);
 // The process's inside: everything but signals, log and exit code.
 class RegistryRole {
  public:
-  // Opens the store, which may block: before the loop runs. The loop, the transport and the tokens outlive the role.
+  // Opens the store, which may block: before the loop runs. The loop, the transport, the tokens and the
+  // authorization outlive the role.
   static base::Result<std::unique_ptr<RegistryRole>> make(base::EventLoop& loop, rpc::Transport& transport,
-                                                          mesh::TokenSource& tokens, const RegistryConfig& config);
+                                                          mesh::TokenSource& tokens, const RegistryConfig& config,
+                                                          mesh::Authorization* authorization = nullptr);
 
   // Drops what expired while the registry was down, then listens on every URL.
   base::Task<base::Result<void>> start();
@@ -50,13 +54,15 @@ class RegistryRole {
     registry::MemoryRegistry<mesh::Endpoints> endpoints;
   };
   struct Proxy {
-    Proxy(rpc::Transport& transport, const std::string& url) : services(transport, url), endpoints(transport, url) {}
+    Proxy(rpc::Transport& transport, const std::string& url, mesh::Authorization* authorization)
+        : services(transport, url, authorization), endpoints(transport, url, authorization) {}
     mesh::RegistryRemote<mesh::Services> services;
     mesh::RegistryRemote<mesh::Endpoints> endpoints;
   };
 
   RegistryRole(base::EventLoop& loop, rpc::Transport& transport, mesh::TokenSource& tokens,
-               const RegistryConfig& config, std::unique_ptr<registry::SqliteRegistry> sqlite);
+               const RegistryConfig& config, mesh::Authorization* authorization,
+               std::unique_ptr<registry::SqliteRegistry> sqlite);
 
   rpc::Transport& transport_;
   const base::TextList listen_on_;

@@ -45,7 +45,8 @@ class RegistryProcessTest : public ::testing::Test {
     ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
     folder = pattern;
     url = "unix://" + (folder / "registry.sock").string();
-    environment = {{"NSM_LISTEN_ON", url}, {"PATCHBAY_REGISTRY_FILE", folder / "registry.sqlite"}};
+    environment = {
+        {"NSM_LISTEN_ON", url}, {"PATCHBAY_REGISTRY_FILE", folder / "registry.sqlite"}, {"PATCHBAY_INSECURE", "true"}};
   }
   void TearDown() override {
     if (child > 0) {

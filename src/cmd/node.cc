@@ -12,6 +12,7 @@
 
 #include "base/environment.h"
 #include "cmd/commands.h"
+#include "identity/workload_api_client.h"
 #include "lab/process.h"
 #include "lab/signals.h"
 
@@ -28,7 +29,8 @@ constexpr lab::seconds kGrace{10};
 constexpr std::chrono::seconds kLeastLife{3};  // a role that ends sooner will not do better the next time
 
 constexpr const char* kTable =
-    "Starts a manager and a forwarder; and a registry, unless NSM_REGISTRY_URL names one.\n"
+    "Starts a manager and a forwarder; a registry, unless NSM_REGISTRY_URL names one; and patchbay identity, unless\n"
+    "SPIFFE_ENDPOINT_SOCKET names a SPIFFE Workload API or PATCHBAY_INSECURE is set.\n"
     "Variables are handed to all of them; what they default to here:\n"
     "  NSM_NAME          the host's name; each role puts its own in front\n"
     "  NSM_LISTEN_ON     unix:///var/lib/networkservicemesh/nsm.io.sock,tcp://:5001 (the manager's)\n"
@@ -53,7 +55,7 @@ std::string host_name() {
 
 // What to start, in order.
 std::vector<lab::ProcessSpec> roles() {
-  const auto given = variables();
+  auto given = variables();
   const auto or_else = [&](const char* name, std::string fallback) {
     const auto found = given.find(name);
     return found == given.end() ? fallback : found->second;
@@ -68,6 +70,12 @@ std::vector<lab::ProcessSpec> roles() {
         .name = role, .command = {"patchbay", role}, .environment = std::move(all), .same_streams = true};
   };
   std::vector<lab::ProcessSpec> wanted;
+  const bool insecure = base::parse_bool(or_else("PATCHBAY_INSECURE", "false")).value_or(false);
+  if (!given.contains("SPIFFE_ENDPOINT_SOCKET") && !insecure) {
+    const auto socket = or_else("PATCHBAY_IDENTITY_SOCKET", std::string(identity::kDefaultSocket));
+    given["SPIFFE_ENDPOINT_SOCKET"] = socket;  // the roles wait for it
+    wanted.push_back(spec("identity", "identity", {}));
+  }
   const bool own_registry = !given.contains("NSM_REGISTRY_URL");
   if (own_registry) {
     wanted.push_back(spec("registry", "registry", {{"NSM_LISTEN_ON", std::string(kOwnRegistry)}}));

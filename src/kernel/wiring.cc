@@ -126,7 +126,8 @@ base::Result<void> Wiring::label(Netns& netns, const Link& link, const Mark& mar
 // a job in a queue of its own, milliseconds later: the first ARP answer would be lost, and asked for again after 1 s. A
 // query for the link (since Linux 6.8) waits for that job.
 //
-// The label goes first and alone: any change to a link that is up makes the kernel walk all IPv6 routes of its namespace.
+// The label goes first and alone: any change to a link that is up makes the kernel walk all IPv6 routes of its
+// namespace.
 base::Result<void> Wiring::bring_up(const VethRequest& request, const VethPair& pair) {
   const auto step = [](const Place& place, Message message) -> base::Result<void> {
     auto done = place.netns->route().request(std::move(message),

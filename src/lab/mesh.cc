@@ -76,9 +76,11 @@ Result<std::unique_ptr<Mesh>> Mesh::build(const MeshOptions& options, const Plac
   auto built = mesh->build_underlay();
   for (unsigned node = 1; built && node <= options.nodes; ++node) built = mesh->build_node(node);
   if (built) {
-    progress.step("starting the registry, and a manager and a forwarder on each node");
-    built = mesh->start_registry();
+    progress.step(
+        "starting the registry, and a manager and a forwarder on each node, with identities of the lab's own");
+    built = mesh->start_identity();
   }
+  if (built) built = mesh->start_registry();
   for (unsigned node = 1; built && node <= options.nodes; ++node) built = mesh->start_node(node);
   if (!built) return std::unexpected(built.error());
   return mesh;
@@ -132,6 +134,7 @@ Result<void> Mesh::build_node(unsigned node) {
 Result<Process> Mesh::start(ProcessSpec spec) {
   spec.environment.try_emplace("NSM_LOG_LEVEL", log_level());
   spec.environment.try_emplace("TMPDIR", state_.directory().string());
+  spec.environment.try_emplace("SPIFFE_ENDPOINT_SOCKET", "unix://" + identity_socket().string());
   spec.log = state_.directory() / (spec.name + ".log");
   auto process = Process::start(spec);
   if (!process) return process;
@@ -166,6 +169,21 @@ Result<void> Mesh::wait_for_socket(Process& process, const fs::path& socket) {
     }
   }
   return {};
+}
+
+fs::path Mesh::identity_socket() const { return state_.directory() / "identity.sock"; }
+
+// One for all nodes: what tells them apart are their namespaces, and its socket is no network's.
+Result<void> Mesh::start_identity() {
+  auto identity = start({.name = "identity",
+                         .command = {"patchbay", "identity"},
+                         .environment = {{"PATCHBAY_TRUST_DOMAIN", "patchbay.lab"},
+                                         {"PATCHBAY_IDENTITY_SOCKET", "unix://" + identity_socket().string()},
+                                         {"PATCHBAY_IDENTITY_DIRECTORY", (state_.directory() / "identity").string()}},
+                         .netns = netns("underlay")});
+  if (!identity) return std::unexpected(identity.error());
+  processes_.push_back(std::move(*identity));
+  return wait_for_socket(processes_.back(), identity_socket());
 }
 
 Result<void> Mesh::start_registry() {

@@ -73,6 +73,8 @@ class Mesh {
   Mesh(const MeshOptions& options, LabState state) : options_(options), state_(std::move(state)) {}
   base::Result<void> build_underlay();
   base::Result<void> build_node(unsigned node);
+  std::filesystem::path identity_socket() const;
+  base::Result<void> start_identity();
   base::Result<void> start_registry();
   base::Result<void> start_node(unsigned node);
   base::Result<Process> start(ProcessSpec spec);

@@ -17,6 +17,8 @@ constexpr std::size_t kServices = 3;
 constexpr std::size_t kCallsUnderWay = 2;       // a registration may be being refreshed at that moment
 constexpr base::Duration kGrace = seconds(10);  // from SIGTERM to SIGKILL of a pod
 
+constexpr base::Duration kSvidLifetime = minutes(4);
+
 std::string service_name(std::size_t service) { return fmt::format("service-{}", service); }
 std::string payload_of(std::size_t service) {
   return std::string(service % 2 == 0 ? mesh::kPayloadEthernet : mesh::kPayloadIp);
@@ -26,6 +28,8 @@ std::string address_of(std::size_t node) { return fmt::format("10.0.{}.{}", node
 Settings settled(World& world, const std::function<void(Settings&)>& adjust) {
   auto random = world.random_for("settings");
   auto settings = Settings::drawn(random);
+  // Keys and signatures take their time, so not in every run.
+  if (chance(random, 125'000)) settings.trust_domain = std::make_shared<TrustDomain>(world, kSvidLifetime);
   if (adjust) adjust(settings);
   return settings;
 }

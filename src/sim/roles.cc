@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "mesh/elements/path_token/spiffe_tokens.h"
 #include "mesh/elements/registry_service/registry_service.h"
 
 namespace sim {
@@ -84,13 +85,35 @@ Settings Settings::drawn(base::Random& random) {
   return settings;
 }
 
+namespace {
+
+std::unique_ptr<mesh::TokenSource> make_tokens(Process& process, const identity::Source* source,
+                                               base::Duration lifetime) {
+  if (source != nullptr) return std::make_unique<mesh::SpiffeTokens>(process, *source, lifetime);
+  return std::make_unique<mesh::PlainTokens>(process, "spiffe://sim/" + process.name(), lifetime);
+}
+
+mesh::PolicySets all_policies() {
+  mesh::PolicySets sets;
+  sets.registry_server = *mesh::parse_policies(mesh::kRegistryServerMasks);
+  sets.registry_client = *mesh::parse_policies(mesh::kRegistryClientMasks);
+  return sets;
+}
+
+}  // namespace
+
 Role::Role(Network& network, Process& process, const Settings& settings)
     : network_(network),
       process_(process),
       settings_(settings),
-      tokens_(process, "spiffe://sim/" + process.name(), settings.token_lifetime),
+      source_(settings.trust_domain ? std::make_optional<RotatingSource>(process, *settings.trust_domain)
+                                    : std::nullopt),
+      issuer_(make_tokens(process, source_ ? &*source_ : nullptr, settings.token_lifetime)),
+      policies_(source_ ? std::make_unique<mesh::Authorization>(process, all_policies()) : nullptr),
+      tokens_(*issuer_),
+      authorization_(policies_.get()),
       credentials_(tokens_),
-      transport_(network, process, &credentials_),
+      transport_(network, process, &credentials_, [this] { return source_ ? source_->self() : rpc::Peer(); }),
       tasks_(process) {}
 
 void Role::listen(const std::string& url, const rpc::Services& services) {
@@ -137,7 +160,8 @@ struct RegistryRole::Stores {
 RegistryRole::RegistryRole(Network& network, Process& process, const Settings& settings, RegistryDisk& disk)
     : Role(network, process, settings),
       stores_(std::make_unique<Stores>(process, disk)),
-      chain_({process, tokens_, stores_->recorded_services, stores_->recorded_endpoints}) {
+      chain_({process, tokens_, stores_->recorded_services, stores_->recorded_endpoints, nullptr, nullptr,
+              authorization_}) {
   if (!settings.durable_registry) disk = {};
   for (const auto& [name, record] : disk.services) stores_->services.put(record);
   for (const auto& [name, record] : disk.endpoints) stores_->endpoints.put(record);
@@ -164,10 +188,11 @@ Task<void> RegistryRole::finish() {
 
 ManagerRole::ManagerRole(Network& network, Process& process, const Settings& settings, const std::string& address)
     : Role(network, process, settings),
-      upstream_services_(transport_, kRegistryUrl),
-      upstream_endpoints_(transport_, kRegistryUrl),
+      upstream_services_(transport_, kRegistryUrl, authorization_),
+      upstream_endpoints_(transport_, kRegistryUrl, authorization_),
       manager_({process, process.random(), transport_, tokens_, upstream_services_, upstream_endpoints_, process.name(),
-                "tcp://" + address + ":5001", kForwarderService, info_of(process), no_excluded_prefixes(process)}) {
+                "tcp://" + address + ":5001", kForwarderService, info_of(process), no_excluded_prefixes(process),
+                authorization_}) {
   listen(kManagerUrl, manager_.services());
   listen("tcp://" + address + ":5001", manager_.services());
 }
@@ -193,10 +218,10 @@ ForwarderRole::ForwarderRole(Network& network, Process& process, const Settings&
                              const wire::IpAddress& underlay)
     : Role(network, process, settings),
       plane_(settings.make_plane(kernel, process, process.name())),
-      services_registry_(transport_, kManagerUrl),
-      endpoints_registry_(transport_, kManagerUrl),
+      services_registry_(transport_, kManagerUrl, authorization_),
+      endpoints_registry_(transport_, kManagerUrl, authorization_),
       forwarder_({process, process.random(), transport_, tokens_, services_registry_, endpoints_registry_, *plane_,
-                  process.name(), crossing_from(underlay), settings.token_lifetime}) {
+                  process.name(), crossing_from(underlay), settings.token_lifetime, authorization_}) {
   tasks_.spawn(boot());
 }
 
@@ -229,8 +254,10 @@ Task<void> ForwarderRole::finish() {
 namespace {
 
 mesh::EndpointParts endpoint_parts(Process& process, rpc::Transport& transport, mesh::TokenSource& tokens,
-                                   const PodParts& pod, mesh::PointToPointIpam addresses) {
-  return {process, process.random(), transport, tokens, pod.name, pod.netns, std::move(addresses), {}, {}, {}};
+                                   const PodParts& pod, mesh::PointToPointIpam addresses,
+                                   mesh::Authorization* authorization) {
+  return {process, process.random(), transport, tokens, pod.name, pod.netns, std::move(addresses), {}, {},
+          {},      authorization};
 }
 
 }  // namespace
@@ -238,10 +265,10 @@ mesh::EndpointParts endpoint_parts(Process& process, rpc::Transport& transport, 
 EndpointRole::EndpointRole(Network& network, Process& process, const Settings& settings, PodParts pod)
     : Role(network, process, settings),
       pod_(std::move(pod)),
-      services_registry_(transport_, kManagerUrl),
-      endpoints_registry_(transport_, kManagerUrl),
+      services_registry_(transport_, kManagerUrl, authorization_),
+      endpoints_registry_(transport_, kManagerUrl, authorization_),
       addresses_(pool_of(pod_.prefix)),
-      core_(settings.make_endpoint(endpoint_parts(process, transport_, tokens_, pod_, addresses_))) {
+      core_(settings.make_endpoint(endpoint_parts(process, transport_, tokens_, pod_, addresses_, authorization_))) {
   tasks_.spawn(boot());
 }
 
@@ -302,11 +329,11 @@ bool EndpointRole::all_addresses_free() const {
 namespace {
 
 mesh::ClientParts client_parts(Process& process, rpc::Transport& transport, mesh::Liveness& liveness,
-                               const PodParts& pod, base::Duration heal_interval) {
+                               const PodParts& pod, base::Duration heal_interval, mesh::Authorization* authorization) {
   mesh::HealOptions heal;
   heal.interval = heal_interval;
   return {process,   process.random(), transport, liveness, pod.name, kManagerUrl,
-          pod.netns, info_of(process), heal,      {},       {}};
+          pod.netns, info_of(process), heal,      {},       {},       authorization};
 }
 
 }  // namespace
@@ -315,7 +342,7 @@ ClientRole::ClientRole(Network& network, Process& process, const Settings& setti
                        mesh::Liveness& liveness)
     : Role(network, process, settings),
       pod_(std::move(pod)),
-      client_(client_parts(process, transport_, liveness, pod_, settings.heal_interval)) {
+      client_(client_parts(process, transport_, liveness, pod_, settings.heal_interval, authorization_)) {
   for (std::size_t index = 0; index < pod_.wires; ++index) tasks_.spawn(keep(index));
 }
 

@@ -17,6 +17,7 @@
 #include "mesh/elements/registry_enrolment/registry_enrolment.h"
 #include "mesh/elements/registry_remote/registry_remote.h"
 #include "registry/memory_registry.h"
+#include "sim/identities.h"
 #include "sim/kernel.h"
 #include "sim/network.h"
 #include "sim/transport.h"
@@ -34,6 +35,7 @@ class EndpointCore {
 };
 
 struct Settings {
+  std::shared_ptr<const TrustDomain> trust_domain;  // null: no identities, tokens that prove nothing, no policies
   base::Duration token_lifetime = seconds(60);
   base::Duration request_timeout = seconds(15);
   base::Duration heal_interval = seconds(2);
@@ -72,7 +74,11 @@ class Role : public Program {
   Network& network_;
   Process& process_;
   const Settings& settings_;
-  mesh::PlainTokens tokens_;
+  const std::optional<RotatingSource> source_;
+  const std::unique_ptr<mesh::TokenSource> issuer_;
+  const std::unique_ptr<mesh::Authorization> policies_;
+  mesh::TokenSource& tokens_;
+  mesh::Authorization* const authorization_;  // null: everybody may do everything
   mesh::TokenCredentials credentials_;
   Transport transport_;
   base::TaskScope tasks_;

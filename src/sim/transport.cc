@@ -211,8 +211,8 @@ class Channel final : public rpc::Channel, public std::enable_shared_from_this<C
     }
     if (stop.stopped()) co_return fail(Code::cancelled, "{}: the call was cancelled", method);
     if (deadline <= process_.now()) co_return fail(Code::deadline_exceeded, "{}: the deadline passed", method);
-    if (lease_ && !lease_->end().broken()) co_return lease_;
-    lease_.reset();
+    if (lease_ && !lease_->end().broken() && up_to_date()) co_return lease_;
+    lease_.reset();  // streams keep theirs
     base::OneShot<Connected> connected(process_);
     waiting_.push_back(connected);
     if (waiting_.size() == 1) dial(process_.now() + network_.faults().dial_timeout, seconds(1));
@@ -248,12 +248,23 @@ class Channel final : public rpc::Channel, public std::enable_shared_from_this<C
     settle(connect_to(listener));
   }
 
+  // Both ends still are who they were when the connection was made. Real servers say so by a GOAWAY.
+  bool up_to_date() const {
+    const auto& seen = lease_->end().link()->peer();
+    const auto listener = listener_.lock();
+    return seen.ours == self_().ours && (!listener || seen.certificate == listener->peer().certificate);
+  }
+
   std::shared_ptr<Lease> connect_to(const std::shared_ptr<ListenerState>& listener) {
     const auto connection = network_.next_connection();
+    rpc::Peer server_seen = listener->peer();
+    rpc::Peer client_seen = self_();
+    std::swap(server_seen.ours, client_seen.ours);
     auto client =
-        std::make_shared<ClientEnd>(network_, process_, connection, connection * 2, local(), listener->peer());
+        std::make_shared<ClientEnd>(network_, process_, connection, connection * 2, local(), std::move(server_seen));
     auto server = std::make_shared<ServerEnd>(network_, listener->process(), connection, connection * 2 + 1, local(),
-                                              self_(), listener);
+                                              std::move(client_seen), listener);
+    listener_ = listener;
     client->join(server);
     server->join(client);
     listener->accept(server);
@@ -276,6 +287,7 @@ class Channel final : public rpc::Channel, public std::enable_shared_from_this<C
   const rpc::Url url_;
   const std::optional<rpc::Descriptor> socket_;
   std::shared_ptr<Lease> lease_;
+  std::weak_ptr<ListenerState> listener_;  // at the other end of it
   std::vector<base::OneShot<Connected>> waiting_;
 };
 

@@ -33,7 +33,9 @@ Process::Process(World& world, std::uint64_t id, std::string node, std::string n
       random_(seed) {}
 
 base::TimePoint Process::now() const { return world_.now_; }
-base::WallTime Process::wall_now() const { return kWallStart + world_.now_.time_since_epoch() + wall_offset_; }
+base::WallTime World::wall_now() const { return kWallStart + now_.time_since_epoch(); }
+
+base::WallTime Process::wall_now() const { return world_.wall_now() + wall_offset_; }
 
 void Process::post(std::move_only_function<void()> function) { world_.make_ready(*this, {0, std::move(function)}); }
 

@@ -123,6 +123,7 @@ class World {
 
   std::uint64_t seed() const { return seed_; }
   base::TimePoint now() const { return now_; }
+  base::WallTime wall_now() const;  // of clocks that are right
   EventLog& log() { return log_; }
 
   // The world's own actor: faults, workloads and kernels act from it. Never dies.

@@ -120,6 +120,15 @@ class RegistryEnrolment::Keeper {
         co_return true;
       }
       if (stop.stopped()) break;
+      const bool anothers = co_await belongs_to_another(stored.error(), stop);
+      if (anothers) {
+        if (last_failure.empty()) {
+          base::log::info("{} {} is another's: it is offered as it is registered", Kind::kNoun, given_.name());
+        }
+        enrolled_at_ = scheduler_.now();
+        first_.set(Result<void>());
+        co_return true;
+      }
       if (stored.error().message() != last_failure) {
         last_failure = stored.error().message();
         base::log::warning("registering {} {} failed and is tried again: {}", Kind::kNoun, given_.name(), last_failure);
@@ -128,6 +137,17 @@ class RegistryEnrolment::Keeper {
       if (!slept) break;
     }
     co_return false;
+  }
+
+  // Many endpoints offer one service, and with policies it is registered by the first of them alone.
+  Task<bool> belongs_to_another(const base::Error& refusal, base::StopToken stop) {
+    if (!std::is_same_v<Kind, Services> || refusal.code() != Code::permission_denied) co_return false;
+    RegistryCall call = make_call();
+    call.stop = std::move(stop);
+    typename Kind::Query query;
+    Kind::record(query).set_name(given_.name());
+    const auto found = co_await find_all<Kind>(registry_, call, std::move(query));
+    co_return found && !found->empty();
   }
 
   // Follows the record until the registry ends the stream or says it is gone.

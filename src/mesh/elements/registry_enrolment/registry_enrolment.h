@@ -2,10 +2,11 @@
 // What an endpoint or a forwarder runs to be found: registers its network services, then itself, and keeps both
 // registered.
 //
-// Each record: registered, again every 200 ms until it is; then watched under its own name. If the watch breaks, or
-// tells that the record is gone, it is registered again at once; so a registry's or manager's restart heals as soon as
-// it is back. The endpoint is refreshed when two thirds of its remaining life have passed, with what the registry last
-// answered, so that path, path_ids and the date of registration stay; its URL is always the one given here.
+// Each record: registered, again every 200 ms until it is (a service that is another's counts as registered); then
+// watched under its own name. If the watch breaks, or tells that the record is gone, it is registered again at once; so
+// a registry's or manager's restart heals as soon as it is back. The endpoint is refreshed when two thirds of its
+// remaining life have passed, with what the registry last answered, so that path, path_ids and the date of registration
+// stay; its URL is always the one given here.
 #pragma once
 
 #include <memory>

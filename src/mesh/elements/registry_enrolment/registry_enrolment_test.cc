@@ -93,5 +93,28 @@ TEST_F(RegistryEnrolmentTest, TriesAgainUntilItIsRegistered) {
   finish(enrolment);
 }
 
+TEST_F(RegistryEnrolmentTest, AServiceThatIsAnothersIsOfferedAllTheSame) {
+  WatchedRegistry endpoints;
+  EnrolmentPlan with_service = plan();
+  with_service.services.emplace_back().set_name("service");
+  services.records.emplace("service", with_service.services.front());
+  services.fail_next(base::Code::permission_denied, "no sufficient privileges");
+  RegistryEnrolment enrolment(scheduler, services, endpoints, std::move(with_service));
+  ASSERT_TRUE(scheduler.run(enrolment.start()).value());
+  EXPECT_EQ(endpoints.enrolled, 1);
+  finish(enrolment);
+}
+
+TEST_F(RegistryEnrolmentTest, ARefusedServiceThatNobodyHasIsTriedAgain) {
+  WatchedRegistry endpoints;
+  EnrolmentPlan with_service = plan();
+  with_service.services.emplace_back().set_name("service");
+  services.fail_next(base::Code::permission_denied, "no sufficient privileges");
+  RegistryEnrolment enrolment(scheduler, services, endpoints, std::move(with_service));
+  ASSERT_TRUE(scheduler.run(enrolment.start()).value());
+  EXPECT_EQ(services.enrolled.size(), 2u);
+  finish(enrolment);
+}
+
 }  // namespace
 }  // namespace mesh
