@@ -292,11 +292,7 @@ class TlsStream final : public ByteStream {
     return 1;
   }
 
-  static long bio_control(BIO* bio, int command, long, void*) {
-    if (command == BIO_CTRL_FLUSH) return 1;
-    if (command == BIO_CTRL_EOF) return of(bio).eof_ ? 1 : 0;
-    return 0;
-  }
+  static long bio_control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
 
   static const BIO_METHOD* bio_method() {
     static BIO_METHOD* const method = [] {

@@ -2,7 +2,7 @@
 // Mutual TLS with SVIDs on every connection of a transport, unix sockets too: TLS 1.2 or later, ALPN h2, names of hosts
 // ignored, SPIFFE IDs verified. Both ends read the source's SVID and bundles at each handshake, so that a rotation
 // touches no connection that exists. Nothing is ever resumed: every handshake verifies. Files travel under it unchanged
-// (rpc/http2/byte_stream.h). Costs about 1 ms of processor time a connection, both ends together.
+// (rpc/http2/byte_stream.h). Costs 1 to 2 ms of processor time a connection, both ends together.
 #pragma once
 
 #include <functional>
