@@ -32,9 +32,9 @@ class LoopbackNetwork {
   explicit LoopbackNetwork(base::Scheduler& scheduler) : state_(std::make_shared<State>(scheduler)) {}
   ~LoopbackNetwork() { break_connections(); }
 
-  // credentials: none, or what outlives the transport.
-  std::unique_ptr<rpc::Transport> process(rpc::CallCredentials* credentials = nullptr) {
-    return std::make_unique<Transport>(state_, credentials);
+  // credentials: none, or what outlives the transport. self: who the others see at the end of its connections.
+  std::unique_ptr<rpc::Transport> process(rpc::CallCredentials* credentials = nullptr, rpc::Peer self = {}) {
+    return std::make_unique<Transport>(state_, credentials, std::move(self));
   }
 
   // Breaks every connection to that URL; to all, without one. New calls dial anew.
@@ -52,7 +52,8 @@ class LoopbackNetwork {
 
   class Link final : public rpc::Link {
    public:
-    Link(base::Scheduler& scheduler, std::uint64_t id) : scheduler_(scheduler), id_(id) {}
+    Link(base::Scheduler& scheduler, std::uint64_t id, rpc::Peer peer)
+        : peer_(std::move(peer)), scheduler_(scheduler), id_(id) {}
     std::uint64_t id() const override { return id_; }
     const rpc::Peer& peer() const override { return peer_; }
     base::Task<base::Result<rpc::Descriptor>> descriptor(rpc::InodeKey key, base::TimePoint deadline,
@@ -80,10 +81,11 @@ class LoopbackNetwork {
   };
 
   struct Connection {
-    Connection(base::Scheduler& scheduler, std::string u, std::uint64_t id)
+    Connection(base::Scheduler& scheduler, std::string u, std::uint64_t id, const rpc::Peer& caller,
+               const rpc::Peer& callee)
         : url(std::move(u)),
-          client(std::make_shared<Link>(scheduler, id)),
-          server(std::make_shared<Link>(scheduler, id + 1)) {}
+          client(std::make_shared<Link>(scheduler, id, callee)),
+          server(std::make_shared<Link>(scheduler, id + 1, caller)) {}
     std::string url;
     std::shared_ptr<Link> client;
     std::shared_ptr<Link> server;
@@ -97,6 +99,7 @@ class LoopbackNetwork {
 
   struct Listening {
     const rpc::Services* services = nullptr;
+    rpc::Peer self;
     base::StopSource stop;
     std::size_t running = 0;
   };
@@ -152,7 +155,6 @@ class LoopbackNetwork {
     }
 
    private:
-    const rpc::Peer peer_;
     base::Scheduler& scheduler_;
     std::shared_ptr<Exchange> exchange_;
   };
@@ -177,8 +179,8 @@ class LoopbackNetwork {
 
   class Channel final : public rpc::Channel {
    public:
-    Channel(std::shared_ptr<State> state, std::string url, rpc::CallCredentials* credentials)
-        : state_(std::move(state)), url_(std::move(url)), credentials_(credentials) {}
+    Channel(std::shared_ptr<State> state, std::string url, rpc::CallCredentials* credentials, rpc::Peer self)
+        : state_(std::move(state)), url_(std::move(url)), credentials_(credentials), self_(std::move(self)) {}
 
     base::Task<base::Result<rpc::Reply>> unary(std::string method, rpc::Bytes request,
                                                rpc::CallOptions options) override {
@@ -200,7 +202,8 @@ class LoopbackNetwork {
         return base::fail(base::Code::unavailable, "nobody listens on {}", url_);
       }
       if (!connection_ || connection_->broken) {
-        connection_ = std::make_shared<Connection>(state_->scheduler, url_, state_->next_id);
+        connection_ =
+            std::make_shared<Connection>(state_->scheduler, url_, state_->next_id, self_, listening->second->self);
         state_->next_id += 2;
         state_->connections.push_back(connection_);
       }
@@ -265,14 +268,16 @@ class LoopbackNetwork {
     std::shared_ptr<State> state_;
     std::string url_;
     rpc::CallCredentials* credentials_;
+    const rpc::Peer self_;
     std::shared_ptr<Connection> connection_;
   };
 
   class Listener final : public rpc::Listener {
    public:
-    Listener(std::shared_ptr<State> state, std::string url, const rpc::Services& services)
+    Listener(std::shared_ptr<State> state, std::string url, const rpc::Services& services, const rpc::Peer& self)
         : state_(std::move(state)), url_(std::move(url)), listening_(std::make_shared<Listening>()) {
       listening_->services = &services;
+      listening_->self = self;
       state_->listeners.insert_or_assign(url_, listening_);
     }
     ~Listener() override { close(); }
@@ -299,24 +304,25 @@ class LoopbackNetwork {
 
   class Transport final : public rpc::Transport {
    public:
-    Transport(std::shared_ptr<State> state, rpc::CallCredentials* credentials)
-        : state_(std::move(state)), credentials_(credentials) {}
+    Transport(std::shared_ptr<State> state, rpc::CallCredentials* credentials, rpc::Peer self)
+        : state_(std::move(state)), credentials_(credentials), self_(std::move(self)) {}
     base::Result<std::shared_ptr<rpc::Channel>> channel(const std::string& url,
                                                         std::optional<rpc::Descriptor>) override {
       auto& known = channels_[url];
       auto channel = known.lock();
-      if (!channel) known = channel = std::make_shared<Channel>(state_, url, credentials_);
+      if (!channel) known = channel = std::make_shared<Channel>(state_, url, credentials_, self_);
       return channel;
     }
     base::Result<std::unique_ptr<rpc::Listener>> listen(const std::string& url,
                                                         const rpc::Services& services) override {
       if (state_->listeners.contains(url)) return base::fail(base::Code::already_exists, "{} is taken", url);
-      return std::make_unique<Listener>(state_, url, services);
+      return std::make_unique<Listener>(state_, url, services, self_);
     }
 
    private:
     std::shared_ptr<State> state_;
     rpc::CallCredentials* credentials_;
+    const rpc::Peer self_;
     std::map<std::string, std::weak_ptr<rpc::Channel>> channels_;
   };
 
