@@ -135,8 +135,11 @@ bool Caller::alive() const {
 }
 
 std::string Caller::text() const {
-  return fmt::format("uid {}, gid {}, pid {}, executable {}, cgroup {}", uid, gid, pid, executable.value_or("unknown"),
-                     cgroup.value_or("unknown"));
+  auto text = fmt::format("uid {}, gid {}, pid {}, executable {}, cgroup {}", uid, gid, pid,
+                          executable.value_or("unknown"), cgroup.value_or("unknown"));
+  // Callers choose the names of their files: one line of the log stays one line.
+  std::ranges::replace_if(text, [](unsigned char c) { return c < 0x20 || c == 0x7F; }, '?');
+  return text;
 }
 
 Result<Caller> attest(int socket, PidFds pidfds) {
