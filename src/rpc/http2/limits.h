@@ -23,6 +23,8 @@ struct Limits {
   std::uint64_t cancel_rate = 2'000;
   base::Duration preface_timeout = std::chrono::seconds(10);  // for a peer to say that it speaks HTTP/2
   base::Duration dial_timeout = std::chrono::seconds(20);
+  // A channel that nobody holds any more keeps its connection for as long: a handshake costs more than many calls.
+  base::Duration linger = std::chrono::seconds(30);
   // HTTP/2 pings by the client; 0: none, TCP's own keepalive does it. gRPC's servers hang up on clients that ping more
   // often than every five minutes, so set this only where the servers are known to allow it.
   base::Duration ping_interval{0};

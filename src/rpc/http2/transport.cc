@@ -43,7 +43,8 @@ Transport::Transport(base::EventLoop& loop, CallCredentials& credentials, Securi
     : loop_(loop),
       limits_(limits),
       security_(security),
-      client_core_(std::make_shared<ClientCore>(loop, limits, credentials, security)) {}
+      client_core_(std::make_shared<ClientCore>(loop, limits, credentials, security)),
+      sweep_(loop) {}
 
 Transport::~Transport() = default;
 
@@ -61,13 +62,24 @@ base::Result<std::shared_ptr<Channel>> Transport::channel(const std::string& url
     socket.reset();  // the path or the address says all
   }
   const auto key = key_of(*parsed);
-  if (const auto known = channels_.find(key); known != channels_.end()) {
-    if (auto channel = known->second.lock()) return channel;
+  const auto known = channels_.find(key);
+  auto channel = known == channels_.end() ? nullptr : known->second.lock();
+  if (!channel) {
+    std::erase_if(channels_, [](const auto& entry) { return entry.second.expired(); });
+    channel = std::make_shared<Http2Channel>(client_core_, std::move(*parsed), std::move(socket));
+    channels_[key] = channel;
   }
-  std::erase_if(channels_, [](const auto& entry) { return entry.second.expired(); });
-  auto channel = std::make_shared<Http2Channel>(client_core_, std::move(*parsed), std::move(socket));
-  channels_[key] = channel;
+  if (limits_.linger > base::Duration::zero()) {
+    if (lingering_.empty()) sweep_.set(loop_.now() + limits_.linger, [this] { sweep(); });
+    lingering_[key] = {channel, loop_.now() + limits_.linger};
+  }
   return channel;
+}
+
+void Transport::sweep() {
+  const auto now = loop_.now();
+  std::erase_if(lingering_, [now](const auto& entry) { return entry.second.until <= now; });
+  if (!lingering_.empty()) sweep_.set(now + limits_.linger / 2, [this] { sweep(); });
 }
 
 base::Result<std::unique_ptr<Listener>> Transport::listen(const std::string& url, const Services& services) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "base/async.h"
 #include "base/event_loop.h"
 #include "rpc/http2/byte_stream.h"
 #include "rpc/http2/limits.h"
@@ -38,7 +39,15 @@ class Transport final : public rpc::Transport {
   const Limits limits_;
   Security& security_;
   const std::shared_ptr<ClientCore> client_core_;
+  struct Lingering {
+    std::shared_ptr<Http2Channel> channel;
+    base::TimePoint until;
+  };
+  void sweep();
+
   std::map<std::string, std::weak_ptr<Http2Channel>> channels_;
+  std::map<std::string, Lingering> lingering_;  // those asked for not long ago
+  base::Timer sweep_;
 };
 
 }  // namespace rpc::http2
