@@ -223,6 +223,7 @@ TEST(JoinTest, OnlyTheCaOfTheTokenIsJoined) {
   EXPECT_EQ(refused.error().code(), Code::unavailable);
   auto node = world.node(text);
   EXPECT_TRUE(world.start(*node));
+  EXPECT_TRUE(world.wait(node->issue(kWorkload)));
   world.wait(world.finished(*node));
 }
 
@@ -290,6 +291,7 @@ TEST(JoinTest, ADamagedNodeFileIsRefused) {
   Joinable world;
   auto node = world.node(world.token());
   ASSERT_TRUE(world.start(*node));
+  ASSERT_TRUE(world.wait(node->issue(kWorkload)));
   world.wait(world.finished(*node));
   const auto path = world.scratch.path() + "/node/node";
   std::filesystem::resize_file(path, 100);
