@@ -48,7 +48,8 @@ base::Result<Identity> parse(const std::string& bytes, base::WallTime now) {
   for (const auto& [domain, der] : message->federated_bundles()) {
     constexpr std::string_view kScheme = "spiffe://";
     const std::string name = domain.starts_with(kScheme) ? domain.substr(kScheme.size()) : domain;
-    if (auto set = bundles.set(name, der); !set) return std::unexpected(set.error().wrap("federated bundle"));
+    // Another domain's trouble is not ours: its members are strangers until its bundle can be read.
+    if (auto set = bundles.set(name, der); !set) base::log::warning("federated bundle: {}", set.error().message());
   }
   if (auto set = bundles.set(std::string(svid->id.trust_domain()), first.bundle()); !set) {
     return std::unexpected(set.error());

@@ -385,11 +385,16 @@ TEST_F(BadMessageTest, Expired) { expect_kept(message(issue("/us", -1s)), "the S
 TEST_F(BadMessageTest, NoBundle) {
   expect_kept(spoilt([](X509SVID& svid) { svid.clear_bundle(); }), "bundle of a.test");
 }
-TEST_F(BadMessageTest, BrokenFederatedBundle) {
+TEST_F(BadMessageTest, ABrokenFederatedBundleIsTheOtherDomainsTrouble) {
   X509SVIDResponse response;
   add(response, issue("/us"), a_);
   (*response.mutable_federated_bundles())["spiffe://b.test"] = "bundle";
-  expect_kept(response.SerializeAsString(), "federated bundle: bundle of b.test");
+  api_.listen();
+  api_.say(response.SerializeAsString());
+  ASSERT_TRUE(start());
+  EXPECT_TRUE(client_.current()->bundles.roots("b.test").empty());
+  EXPECT_EQ(client_.current()->bundles.roots("a.test").size(), 1U);
+  EXPECT_THAT(warnings_, ElementsAre(HasSubstr("federated bundle: bundle of b.test")));
 }
 TEST_F(BadMessageTest, BadFromTheFirst) {
   api_.listen();

@@ -167,7 +167,10 @@ void Connection::flush() {
     }
     if (drained()) break;
     const auto wrote = stream_->write(std::span(out_).subspan(sent_));
-    if (!wrote) return close(wrote.error());
+    if (!wrote) {
+      readable();  // what the peer said before it left
+      return close(wrote.error());
+    }
     sent_ += *wrote;
     if (drained()) {
       out_.clear();
