@@ -105,7 +105,6 @@ Task<Result<void>> ProcessSecurity::start(base::StopToken stop) {
   saying.spawn(say_what_it_waits_for(loop_, url, saying.stop_token()));
   auto started = co_await source_.start(base::kNoDeadline, std::move(stop));
   co_await saying.finish();
-  if (started) base::log::info("this process is {}", source_.current()->svid.id.text());
   co_return started;
 }
 

@@ -39,3 +39,40 @@ await() {
 lab_id() { sed -n 's/.* lab \([a-z0-9]\{6\}\): .*/\1/p' "$1" | head -n 1; }
 has_namespace() { ip netns list | grep -q "^pblab-$1-$2"; }
 gone() { ! ip netns list | grep -q "^pblab-$1-" && [ ! -e "/run/patchbay-lab/$1" ]; }
+
+# A lab that stays while a script works with it: $id, and $state, its folder.
+id=''
+started=()
+end_lab() {
+  for pid in "${started[@]}"; do kill -9 "$pid" 2>/dev/null; done
+  [ -z "$id" ] || "$PATCHBAY" lab down --lab "$id" >/dev/null 2>&1
+  rm -rf "$work"
+}
+lab_up() {
+  trap end_lab EXIT
+  expect 0 "$PATCHBAY" lab up "$@"
+  id=$(lab_id "$work/err")
+  [ -n "$id" ] || fail 'the lab has no id'
+  state=/run/patchbay-lab/$id
+}
+pid_of() {
+  python3 -c 'import json, sys; print(next(p["pid"] for p in json.load(open(sys.argv[1]))["processes"] if p["name"] == sys.argv[2]))' \
+    "$state/state.json" "$1"
+}
+
+# again NAME [VARIABLE=VALUE…]: kill -9, then the same program, with the same environment and these, in the same namespace.
+again() {
+  local name=$1 pid
+  pid=$(pid_of "$name")
+  shift
+  local -a environment command
+  mapfile -d '' environment <"/proc/$pid/environ"
+  mapfile -d '' command <"/proc/$pid/cmdline"
+  command[0]=$PATCHBAY
+  local netns
+  netns=$(ip netns identify "$pid")
+  kill -9 "$pid"
+  while [ -e "/proc/$pid/exe" ] && [ "$(cut -d' ' -f3 <"/proc/$pid/stat" 2>/dev/null)" != Z ]; do sleep 0.01; done
+  ip netns exec "$netns" env -i "${environment[@]}" "$@" "${command[@]}" >>"$work/$name.log" 2>&1 &
+  started+=($!)
+}
