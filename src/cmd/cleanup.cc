@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// patchbay cleanup: removes every object on this machine that bears Patchbay's mark, and what dead labs left.
+// patchbay cleanup: removes every object on this machine that bears Patchbay's mark, and what dead labs left. Living
+// labs keep theirs.
 #include "kernel/cleanup.h"
 
 #include <fmt/format.h>
@@ -40,7 +41,12 @@ int clean_up(const std::string& owner) {
   }
   kernel::Namespaces namespaces;
   kernel::Graveyard graveyard;
-  const auto everywhere = kernel::reachable(namespaces);
+  auto everywhere = kernel::reachable(namespaces);
+  // What a living lab works with goes with the lab.
+  for (const auto& lab : lab::list_labs(lab::Places{})) {
+    if (!lab.living) continue;
+    std::erase_if(everywhere, [&lab](const auto& netns) { return lab.namespaces.contains(netns->key().inode); });
+  }
   const auto result = kernel::cleanup(
       everywhere, graveyard, owner.empty() ? std::nullopt : std::optional(owner), [](const kernel::Removed& object) {
         fmt::print("removed {} {} in {}{}\n", name_of(object.kind), object.name, object.netns,
@@ -59,7 +65,7 @@ int clean_up(const std::string& owner) {
 void add_cleanup(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("cleanup",
                                      "remove every interface, rule and route that bears Patchbay's mark, and what "
-                                     "dead labs left; wires of running forwarders too");
+                                     "dead labs left; wires of running forwarders too, but not those of living labs");
   const auto owner = std::make_shared<std::string>();
   command->add_option("--owner", *owner, "only what the forwarder of this name made");
   command->callback([&action, owner] { action = [owner] { return clean_up(*owner); }; });

@@ -306,7 +306,10 @@ std::vector<LabInfo> list_labs(const Places& places) {
     info.kept = record.kept;
     info.owner = record.owner;
     info.purpose = record.purpose;
-    for (const auto& [name, inode] : record.traces.namespaces) info.pods.push_back(name);
+    for (const auto& [name, inode] : record.traces.namespaces) {
+      info.pods.push_back(name);
+      info.namespaces.insert(inode);
+    }
     labs.push_back(std::move(info));
   }
   return labs;

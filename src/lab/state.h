@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,7 @@ struct LabInfo {
   pid_t owner = 0;
   std::string purpose;            // the command that made it
   std::vector<std::string> pods;  // what `exec` can enter
+  std::set<ino_t> namespaces;     // theirs
 };
 
 // What a lab made, as its state file tells it.
