@@ -19,6 +19,7 @@ using mesh::Connection;
 
 namespace {
 
+constexpr base::Duration kSilence = std::chrono::seconds(10);  // about a failure that stays
 constexpr base::Duration kRetry = std::chrono::milliseconds(200);
 
 // One line of JSON an event, for whoever started the client.
@@ -63,7 +64,8 @@ double milliseconds_since(const Process& process, base::TimePoint start) {
 Task<bool> connect(const ClientOptions& options, Process& process, mesh::Client& client, const EventLines& events,
                    std::size_t index, base::StopToken stop) {
   const mesh::NetworkServiceUrl& url = options.network_services[index];
-  std::string last_failure;
+  auto last_code = base::Code::ok;
+  base::TimePoint next_word{};
   while (!stop.stopped()) {
     const auto start = process.loop.now();
     auto connection = co_await client.connect(url, index, options.request_timeout, stop);
@@ -75,9 +77,14 @@ Task<bool> connect(const ClientOptions& options, Process& process, mesh::Client&
       co_return true;
     }
     if (stop.stopped()) break;
-    if (connection.error().message() != last_failure) {
-      last_failure = connection.error().message();
-      base::log::warning("connecting to {} failed and is tried again: {}", url.service, last_failure);
+    // The same failure bears another connection's id each time.
+    const auto& error = connection.error();
+    if (error.code() != last_code || process.loop.now() >= next_word) {
+      last_code = error.code();
+      next_word = process.loop.now() + kSilence;
+      // In gRPC's words, which scripts around NSM's clients look for.
+      base::log::warning("connecting to {} failed and is tried again: code = {} desc = {}", url.service,
+                         base::name_of(error.code()), error.message());
     }
     const bool slept = co_await base::sleep_for(process.loop, kRetry, stop);
     if (!slept) break;

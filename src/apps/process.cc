@@ -6,6 +6,7 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 
 #include <csignal>
 #include <cstdio>
@@ -49,6 +50,9 @@ Process::Process(const CommonOptions& options)
   base::log::set_name(options.name);
   // A peer that goes while we write to it is an error code, not a signal.
   std::signal(SIGPIPE, SIG_IGN);
+  // Its memory holds private keys and tokens, which no file should.
+  const rlimit no_core{0, 0};
+  ::setrlimit(RLIMIT_CORE, &no_core);
 }
 
 namespace {

@@ -219,7 +219,7 @@ TEST(AsyncMutex, WaiterPastItsDeadlineIsPassedOver) {
   std::vector<Visit> visits{{"a", kNoDeadline, {}}, {"b", scheduler.now() + 500ms, {}}, {"c", kNoDeadline, {}}};
   for (auto& who : visits) spawn_detached(visit(mutex, scheduler, events, who));
   scheduler.run_for(1min);
-  EXPECT_THAT(events, ElementsAre("a in", "b DEADLINE_EXCEEDED", "a out", "c in", "c out"));
+  EXPECT_THAT(events, ElementsAre("a in", "b DeadlineExceeded", "a out", "c in", "c out"));
   EXPECT_TRUE(mutex.idle());
 }
 
@@ -232,7 +232,7 @@ TEST(AsyncMutex, StoppedWaiterGivesUp) {
   for (auto& who : visits) spawn_detached(visit(mutex, scheduler, events, who));
   stop.request_stop();
   scheduler.run_for(1min);
-  EXPECT_THAT(events, ElementsAre("a in", "b CANCELLED", "a out"));
+  EXPECT_THAT(events, ElementsAre("a in", "b Canceled", "a out"));
   EXPECT_TRUE(mutex.idle());
 }
 

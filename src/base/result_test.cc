@@ -10,9 +10,9 @@ namespace {
 
 TEST(Result, CodesBearGrpcsNames) {
   EXPECT_EQ(name_of(Code::ok), "OK");
-  EXPECT_EQ(name_of(Code::deadline_exceeded), "DEADLINE_EXCEEDED");
-  EXPECT_EQ(name_of(Code::unauthenticated), "UNAUTHENTICATED");
-  EXPECT_EQ(name_of(static_cast<Code>(17)), "UNKNOWN");
+  EXPECT_EQ(name_of(Code::deadline_exceeded), "DeadlineExceeded");
+  EXPECT_EQ(name_of(Code::unauthenticated), "Unauthenticated");
+  EXPECT_EQ(name_of(static_cast<Code>(17)), "Unknown");
 }
 
 TEST(Result, WrapPutsTheOuterNameInFrontAndKeepsTheCode) {

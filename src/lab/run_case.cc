@@ -71,7 +71,11 @@ class CaseRun {
   }
 
   Result<PluggedCase> leave_plugged(CaseReport& report) {
-    const bool good = plug() && inspect_interfaces();
+    bool good = plug() && inspect_interfaces();
+    if (good) {
+      watch_pings();
+      good = report_.passed();
+    }
     if (!good) keep_logs();
     report = report_;
     if (!good) return fail(Code::unavailable, "{} could not be plugged", one_.name);

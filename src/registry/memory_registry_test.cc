@@ -105,7 +105,7 @@ TEST_F(MemoryRegistryTest, ARefreshIsToldAgainAndADeletionOnceWithTheLastRecord)
   EXPECT_TRUE(deleted.deleted());
   EXPECT_EQ(deleted.network_service_endpoint().url(), "tcp://10.0.0.1:5001");
   stop.request_stop();
-  EXPECT_EQ(next(*watch), "CANCELLED");
+  EXPECT_EQ(next(*watch), "Canceled");
 }
 
 TEST_F(MemoryRegistryTest, AnEndpointThatLeavesAServiceIsNoLongerFoundUnderIt) {
@@ -126,7 +126,7 @@ TEST_F(MemoryRegistryTest, ASlowWatcherIsToldToWatchAgain) {
 TEST_F(MemoryRegistryTest, StoppingTheCallEndsItsWatch) {
   const auto watch = find(query_for("a", true));
   stop.request_stop();
-  EXPECT_EQ(next(*watch), "CANCELLED");
+  EXPECT_EQ(next(*watch), "Canceled");
 }
 
 TEST_F(MemoryRegistryTest, DroppingAStreamForgetsItsWatch) {
