@@ -16,19 +16,10 @@ using nlohmann::json;
 
 namespace {
 
-constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 constexpr std::size_t kHalf = 32;          // bytes of r, and of s
 constexpr double kLatest = 9'000'000'000;  // seconds: the year 2255, well inside what base::WallTime holds
 
 using SignaturePtr = Owned<ECDSA_SIG, &ECDSA_SIG_free>;
-
-constexpr std::array<std::int8_t, 256> kValues = [] {
-  std::array<std::int8_t, 256> values{};
-  values.fill(-1);
-  for (std::size_t i = 0; i < kAlphabet.size(); ++i)
-    values[static_cast<unsigned char>(kAlphabet[i])] = static_cast<std::int8_t>(i);
-  return values;
-}();
 
 const unsigned char* bytes_of(std::string_view text) { return reinterpret_cast<const unsigned char*>(text.data()); }
 
@@ -41,46 +32,23 @@ std::optional<json> object(std::string_view part) {
   return parsed;
 }
 
+// Leaves the field as it is if the claim is missing; false if it is no time.
+bool read_time(const json& claims, const char* key, std::optional<base::WallTime>& field) {
+  const auto found = claims.find(key);
+  if (found == claims.end()) return true;
+  if (!found->is_number()) return false;
+  const double seconds = found->get<double>();
+  if (!std::isfinite(seconds) || seconds < -kLatest || seconds > kLatest) return false;
+  field = base::WallTime(std::chrono::seconds(static_cast<std::int64_t>(seconds)));
+  return true;
+}
+
 std::string text_at(const json& from, const char* key) {
   const auto found = from.find(key);
   return found != from.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
 }  // namespace
-
-std::string base64url_encode(std::string_view bytes) {
-  std::string text;
-  text.reserve((bytes.size() * 4 + 2) / 3);
-  std::uint32_t buffer = 0;
-  int bits = 0;
-  for (const char byte : bytes) {
-    buffer = buffer << 8 | static_cast<unsigned char>(byte);
-    for (bits += 8; bits >= 6; bits -= 6) text.push_back(kAlphabet[(buffer >> (bits - 6)) & 63]);
-  }
-  if (bits > 0) text.push_back(kAlphabet[(buffer << (6 - bits)) & 63]);
-  return text;
-}
-
-std::optional<std::string> base64url_decode(std::string_view text) {
-  if (text.size() % 4 == 1) return std::nullopt;
-  std::string bytes;
-  bytes.reserve(text.size() * 3 / 4);
-  std::uint32_t buffer = 0;
-  int bits = 0;
-  for (const char letter : text) {
-    const auto value = kValues[static_cast<unsigned char>(letter)];
-    if (value < 0) return std::nullopt;
-    buffer = buffer << 6 | static_cast<std::uint32_t>(value);
-    bits += 6;
-    if (bits >= 8) {
-      bits -= 8;
-      bytes.push_back(static_cast<char>(buffer >> bits & 0xFF));
-    }
-  }
-  // One text a value: spare bits are zero.
-  if ((buffer & ((1U << bits) - 1)) != 0) return std::nullopt;
-  return bytes;
-}
 
 base::Result<Jwt> parse_jwt(std::string_view token) {
   const auto refuse = [](std::string_view why) { return fail(Code::invalid_argument, "the token is no JWT: {}", why); };
@@ -115,11 +83,8 @@ base::Result<Jwt> parse_jwt(std::string_view token) {
       return refuse("its audience is neither a text nor a list");
     }
   }
-  if (const auto expires = claims->find("exp"); expires != claims->end()) {
-    if (!expires->is_number()) return refuse("its expiry is no number");
-    const double seconds = expires->get<double>();
-    if (!std::isfinite(seconds) || seconds < -kLatest || seconds > kLatest) return refuse("its expiry is out of range");
-    jwt.expires = base::WallTime(std::chrono::seconds(static_cast<std::int64_t>(seconds)));
+  if (!read_time(*claims, "exp", jwt.expires) || !read_time(*claims, "nbf", jwt.not_before)) {
+    return refuse("a time of it is no number, or out of range");
   }
   jwt.signed_part = token.substr(0, second);
   jwt.signature = std::move(*signature);

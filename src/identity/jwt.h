@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/base64url.h"
 #include "base/result.h"
 #include "base/scheduler.h"
 #include "identity/openssl.h"
@@ -15,19 +16,20 @@ namespace identity {
 
 inline constexpr std::size_t kMaxJwt = 16 << 10;  // bytes; larger ones are refused unread
 
-std::string base64url_encode(std::string_view bytes);
-std::optional<std::string> base64url_decode(std::string_view text);
+using base::base64url_decode;
+using base::base64url_encode;
 
 // What a token says, proven or not.
 struct Jwt {
-  std::string algorithm;                  // "alg" of its header
-  std::string key_id;                     // "kid"; empty: none
-  std::string subject;                    // "sub"; empty: none
-  std::vector<std::string> audience;      // "aud"
-  bool audience_is_list = false;          // and not a lone string, or missing
-  std::optional<base::WallTime> expires;  // "exp"
-  std::string signed_part;                // what the signature is over
-  std::string signature;                  // r and s, 32 bytes each, for ES256
+  std::string algorithm;                     // "alg" of its header
+  std::string key_id;                        // "kid"; empty: none
+  std::string subject;                       // "sub"; empty: none
+  std::vector<std::string> audience;         // "aud"
+  bool audience_is_list = false;             // and not a lone string, or missing
+  std::optional<base::WallTime> expires;     // "exp"
+  std::optional<base::WallTime> not_before;  // "nbf"
+  std::string signed_part;                   // what the signature is over
+  std::string signature;                     // r and s, 32 bytes each, for ES256
 };
 
 // invalid_argument says what is wrong, without the token's text.

@@ -19,19 +19,6 @@ std::string token_of(std::string_view header, std::string_view claims, std::stri
   return base64url_encode(header) + '.' + base64url_encode(claims) + '.' + base64url_encode(signature);
 }
 
-TEST(Base64UrlTest, GoesBothWays) {
-  for (const std::string bytes : {"", "a", "ab", "abc", "\xff\xfe\xfd\x00z"}) {
-    EXPECT_EQ(base64url_decode(base64url_encode(bytes)), bytes);
-  }
-  EXPECT_EQ(base64url_encode("\xfb\xff"), "-_8");
-}
-
-TEST(Base64UrlTest, RefusesOtherLettersLengthsAndSpareBits) {
-  for (const std::string text : {"a", "ab=", "a+bc", "a/bc", "ab c", "-_9"}) {
-    EXPECT_EQ(base64url_decode(text), std::nullopt) << text;
-  }
-}
-
 TEST(JwtTest, SaysWhatIsInIt) {
   const auto jwt = parse_jwt(token_of(kHeader, R"({"sub":"spiffe://a/b","aud":["x","y"],"exp":1700000000})"));
   ASSERT_TRUE(jwt);
@@ -55,8 +42,9 @@ TEST(JwtTest, RefusesWhatIsNone) {
   for (const std::string& text :
        {std::string(), std::string("a.b"), std::string("a.b.c.d"), token_of("[]", "{}"), token_of(kHeader, "7"),
         token_of(kHeader, "{"), token_of(R"({"alg":"ES256","crit":["x"]})", "{}"), token_of(kHeader, R"({"exp":"1"})"),
-        token_of(kHeader, R"({"exp":1e300})"), token_of(kHeader, R"({"aud":7})"), token_of(kHeader, R"({"aud":[7]})"),
-        token_of(kHeader, "{}") + "=", std::string(kMaxJwt + 1, 'a')}) {
+        token_of(kHeader, R"({"exp":1e300})"), token_of(kHeader, R"({"nbf":"soon"})"),
+        token_of(kHeader, R"({"aud":7})"), token_of(kHeader, R"({"aud":[7]})"), token_of(kHeader, "{}") + "=",
+        std::string(kMaxJwt + 1, 'a')}) {
     const auto jwt = parse_jwt(text);
     ASSERT_FALSE(jwt) << text;
     EXPECT_EQ(jwt.error().code(), Code::invalid_argument);

@@ -8,43 +8,14 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "base/base64url.h"
+
 namespace mesh {
 
 namespace {
 
 constexpr const char* kTokenKey = "nsm-client-token";
 constexpr const char* kExpiresKey = "nsm-client-token-expires";
-
-constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-std::string base64url(std::string_view bytes) {
-  std::string text;
-  std::uint32_t buffer = 0;
-  int bits = 0;
-  for (const char byte : bytes) {
-    buffer = buffer << 8 | static_cast<unsigned char>(byte);
-    for (bits += 8; bits >= 6; bits -= 6) text.push_back(kAlphabet[(buffer >> (bits - 6)) & 63]);
-  }
-  if (bits > 0) text.push_back(kAlphabet[(buffer << (6 - bits)) & 63]);
-  return text;
-}
-
-std::optional<std::string> from_base64url(std::string_view text) {
-  std::string bytes;
-  std::uint32_t buffer = 0;
-  int bits = 0;
-  for (const char letter : text) {
-    const auto value = kAlphabet.find(letter);
-    if (value == std::string_view::npos) return std::nullopt;
-    buffer = buffer << 6 | static_cast<std::uint32_t>(value);
-    bits += 6;
-    if (bits >= 8) {
-      bits -= 8;
-      bytes.push_back(static_cast<char>(buffer >> bits & 0xFF));
-    }
-  }
-  return bytes;
-}
 
 }  // namespace
 
@@ -57,7 +28,8 @@ Token PlainTokens::issue(const rpc::Peer& audience) {
   if (!audience.id.empty()) claims["aud"] = nlohmann::ordered_json::array({audience.id});
   claims["exp"] = std::chrono::floor<std::chrono::seconds>(expires.time_since_epoch()).count();
   claims["sub"] = subject_;
-  return {base64url(R"({"alg":"none","typ":"JWT"})") + '.' + base64url(claims.dump()) + '.', expires};
+  return {base::base64url_encode(R"({"alg":"none","typ":"JWT"})") + '.' + base::base64url_encode(claims.dump()) + '.',
+          expires};
 }
 
 rpc::Metadata TokenCredentials::for_call(const rpc::Link& link) {
@@ -78,7 +50,7 @@ std::string token_subject(const std::string& token) {
   const auto first = token.find('.');
   const auto second = first == std::string::npos ? first : token.find('.', first + 1);
   if (second == std::string::npos) return {};
-  const auto claims = from_base64url(std::string_view(token).substr(first + 1, second - first - 1));
+  const auto claims = base::base64url_decode(std::string_view(token).substr(first + 1, second - first - 1));
   if (!claims) return {};
   const auto json = nlohmann::json::parse(*claims, nullptr, false);
   if (!json.is_object() || !json.contains("sub") || !json["sub"].is_string()) return {};

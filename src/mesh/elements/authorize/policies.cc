@@ -5,7 +5,6 @@
 #include <array>
 #include <filesystem>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <regex>
 
@@ -85,19 +84,7 @@ Result<void> tokens_valid(const CheckedPath& path, identity::TokenVerifier& veri
   return {};
 }
 
-// "nbf", which NSM's tokens do not have. Seconds; nothing: there is none. Outside of numbers: never valid.
-std::optional<double> not_before(const Jwt& token) {
-  const auto dot = token.signed_part.find('.');
-  const auto claims = identity::base64url_decode(std::string_view(token.signed_part).substr(dot + 1));
-  if (!claims || claims->find("nbf") == std::string::npos) return std::nullopt;
-  const auto json = nlohmann::json::parse(*claims, nullptr, false);
-  if (!json.is_object() || !json.contains("nbf")) return std::nullopt;
-  const auto& value = json["nbf"];
-  return value.is_number() ? value.get<double>() : std::numeric_limits<double>::infinity();
-}
-
 Result<void> tokens_expired(const CheckedPath& path, const Tokens& tokens, base::WallTime now) {
-  const double seconds = std::chrono::duration<double>(now.time_since_epoch()).count();
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     const auto refused = [&](std::string_view why) {
       return refuse(Policy::tokens_expired, fmt::format("{}: {}", segment(path, i), why));
@@ -105,7 +92,7 @@ Result<void> tokens_expired(const CheckedPath& path, const Tokens& tokens, base:
     if (!tokens[i]) return refused("its token cannot be read");
     if (!tokens[i]->expires) return refused("its token does not say when it expires");
     if (*tokens[i]->expires <= now) return refused("its token has expired; check that the nodes' clocks agree");
-    if (const auto from = not_before(*tokens[i]); from && !(*from <= seconds)) {
+    if (tokens[i]->not_before && *tokens[i]->not_before > now) {
       return refused("its token is not valid yet; check that the nodes' clocks agree");
     }
   }
