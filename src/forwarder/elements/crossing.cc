@@ -118,7 +118,7 @@ Task<Result<Connection>> Crossing::request(mesh::Call& call, mesh::NetworkServic
   auto offered = offers(hop, connection);
   if (!offered) co_return std::unexpected(offered.error());
   request.clear_mechanism_preferences();
-  for (Mechanism& mechanism : *offered) *request.add_mechanism_preferences() = std::move(mechanism);
+  for (const Mechanism& mechanism : *offered) *request.add_mechanism_preferences() = mechanism;
   auto& crossed = state->get<Crossed>();
   if (crossed.client && (crossed.client->cls() == mesh::kLocal) == hop.local()) {
     *connection.mutable_mechanism() = *crossed.client;
@@ -134,6 +134,12 @@ Task<Result<Connection>> Crossing::request(mesh::Call& call, mesh::NetworkServic
   answered->mutable_context()->set_mtu(mesh::lower_mtu(answered->context().mtu(), limit));
 
   auto wire = wire_of(call, *answered, server);
+  // Else another node could answer with a file that a client of this one brought.
+  const std::string& chosen = answered->mechanism().type();
+  if (std::ranges::find(*offered, chosen, &Mechanism::type) == offered->end()) {
+    wire = fail(Code::invalid_argument, "the next hop chose mechanism '{}': it has to choose one that it was offered",
+                chosen);
+  }
   Result<void> plugged;
   if (wire) {
     plugged = co_await plane_.plug(std::move(*wire));
