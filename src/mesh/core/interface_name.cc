@@ -16,7 +16,7 @@ std::string generated_interface_name(std::string_view service, base::Random& ran
   std::string name(service.substr(0, kMaxService));
   for (char& letter : name) {
     const auto byte = static_cast<unsigned char>(letter);
-    if (letter == '/' || letter == ':' || std::isgraph(byte) == 0) letter = '-';
+    if (letter == '/' || letter == ':' || letter == '%' || std::isgraph(byte) == 0) letter = '-';
   }
   name.push_back('-');
   return name + base::base62(random, kMaxName - name.size());
