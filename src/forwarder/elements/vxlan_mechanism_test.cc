@@ -135,5 +135,40 @@ TEST_F(VxlanMechanismTest, AVniInUseIsRefusedInOneSentence) {
       "VNI 78 is in use on this node by connection c1: the kernel takes each VNI once; ask for another or for none");
 }
 
+TEST_F(VxlanMechanismTest, TheOrderOfTheAddressesDecidesTheVnisParity) {
+  for (int i = 0; i < 8; ++i) {
+    const auto upwards = bench.request(asking("up" + std::to_string(i), {{"src_ip", "10.0.0.1"}}));
+    const auto downwards = bench.request(asking("down" + std::to_string(i), {{"src_ip", "10.0.0.3"}}));
+    EXPECT_EQ(std::stoul(parameter(*upwards, "vni")) % 2, 0U);
+    EXPECT_EQ(std::stoul(parameter(*downwards, "vni")) % 2, 1U);
+  }
+}
+
+TEST_F(VxlanMechanismTest, AVniOfMoreThan24BitsIsRefused) {
+  for (const char* vni : {"16777216", "4294967374", "18446744073709551615"}) {  // the second is 78 and 2^32
+    const auto refused = bench.request(asking("c1", {{"src_ip", "10.0.0.1"}, {"vni", vni}}));
+    ASSERT_FALSE(refused) << vni;
+    EXPECT_EQ(refused.error().code(), Code::invalid_argument);
+  }
+  EXPECT_EQ(vnis.size(), 0U);
+  EXPECT_THAT(bench.below->requests, ::testing::IsEmpty());
+}
+
+TEST_F(VxlanMechanismTest, WithoutAnAddressOfTheirsNoVniIsTaken) {
+  for (const char* address : {"", "10.0.0", "10.0.0.1/32"}) {
+    const auto refused = bench.request(asking("c1", {{"src_ip", address}}));
+    ASSERT_FALSE(refused) << address;
+    EXPECT_THAT(refused.error().message(), HasSubstr("src_ip"));
+  }
+  EXPECT_EQ(vnis.size(), 0U);
+}
+
+TEST_F(VxlanMechanismTest, AnMtuOfTheirsThatIsNoMtuDoesNotCount) {
+  for (const char* mtu : {"0", "-1", "much", "4294967297"}) {  // the last is 1 and 2^32
+    const auto answer = bench.request(asking("c" + std::string(mtu), {{"src_ip", "10.0.0.1"}, {"MTU", mtu}}));
+    EXPECT_EQ(parameter(*answer, "MTU"), "1446") << mtu;
+  }
+}
+
 }  // namespace
 }  // namespace forwarder
