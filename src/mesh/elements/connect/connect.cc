@@ -45,6 +45,36 @@ Task<Result<void>> close_at_hop(rpc::Transport& transport, CallContext& context,
   co_return Result<void>();
 }
 
+// Its id and its place on the path are what a process finds the connection by again, so the peer has no say in them:
+// they become what was asked with. Refuses an answer on whose path this process has lost its place.
+Result<void> take_own_place(const Connection& asked, Connection& answer) {
+  const auto own = static_cast<int>(asked.path().index());
+  const bool lost = own >= answer.path().path_segments_size() || answer.path().path_segments(own).id() != asked.id();
+  if (lost) *answer.mutable_path() = asked.path();
+  answer.mutable_path()->set_index(asked.path().index());
+  answer.set_id(asked.id());
+  if (!lost) return {};
+  return fail(Code::invalid_argument,
+              "its path has lost segment {}, which is {}: it must keep all segments before its own", own, asked.id());
+}
+
+// Holds the file that the answer's mechanism names, if it names one.
+Task<Result<void>> take_file(CallContext& context, std::shared_ptr<rpc::Link> link, const Mechanism& mechanism,
+                             HeldDescriptors& held) {
+  const auto named = rpc::parse_inode_url(mechanism_parameter(mechanism, parameter::kInodeUrl));
+  if (!named || held.find(*named) || !link) co_return Result<void>();
+  auto descriptor = co_await link->descriptor(*named, context.deadline, context.stop);
+  Result<void> fit;
+  if (!descriptor) {
+    fit = std::unexpected(descriptor.error().wrap("it did not pass that file"));
+  } else if (mechanism.type() == kKernel) {
+    fit = check_network_namespace(*descriptor);
+  }
+  if (!fit) co_return std::unexpected(fit.error().wrap(rpc::inode_url(*named)));
+  held.hold(std::move(*descriptor));
+  co_return fit;
+}
+
 }  // namespace
 
 Task<Result<Connection>> Connect::request(Call& call, NetworkServiceRequest request) {
@@ -74,26 +104,17 @@ Task<Result<Connection>> Connect::request(Call& call, NetworkServiceRequest requ
   connected.hop = hop;
   connected.channel = *channel;
 
-  const auto named = rpc::parse_inode_url(mechanism_parameter(reply->message.mechanism(), parameter::kInodeUrl));
-  if (named && !held.find(*named) && reply->link) {
-    auto descriptor = co_await reply->link->descriptor(*named, context.deadline, context.stop);
-    Result<void> fit;
-    if (!descriptor) {
-      fit = std::unexpected(descriptor.error().wrap("it did not pass that file"));
-    } else if (reply->message.mechanism().type() == kKernel) {
-      fit = check_network_namespace(*descriptor);
+  Result<void> fit = take_own_place(request.connection(), reply->message);
+  if (fit) fit = co_await take_file(context, reply->link, reply->message.mechanism(), held);
+  if (!fit) {
+    const base::Error error = fit.error().wrap("the answer of " + hop.url);
+    if (!context.established) {
+      CallContext undo(context.scheduler, base::saturating_add(context.scheduler.now(), context.allowance), {});
+      undo.state = context.state;
+      auto closed = co_await close_at_hop(transport_, undo, hop, reply->message);
+      if (!closed) base::log::info("undo at {}: {}", hop.url, closed.error().message());
     }
-    if (!fit) {
-      const base::Error error = fit.error().wrap(fmt::format("{} answered with {}", hop.url, rpc::inode_url(*named)));
-      if (!context.established) {
-        CallContext undo(context.scheduler, base::saturating_add(context.scheduler.now(), context.allowance), {});
-        undo.state = context.state;
-        auto closed = co_await close_at_hop(transport_, undo, hop, reply->message);
-        if (!closed) base::log::info("undo at {}: {}", hop.url, closed.error().message());
-      }
-      co_return std::unexpected(error);
-    }
-    held.hold(std::move(*descriptor));
+    co_return std::unexpected(error);
   }
   co_return std::move(reply->message);
 }
