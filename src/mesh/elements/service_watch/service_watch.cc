@@ -72,17 +72,18 @@ Task<void> ServiceWatch::watch(std::string service, std::shared_ptr<Watch> watch
       if (stop.stopped() || !found || !*found) break;
       const auto& response = (*found)->response;
       if (response.network_service().name() != service || response.deleted()) continue;
-      co_await check(response.network_service(), watch);
+      const bool checked = co_await check(response.network_service(), watch);
+      if (!checked) break;  // watching anew tells of the service anew
     }
     co_await base::sleep_for(scheduler_, kRestart, stop);
   }
 }
 
-Task<void> ServiceWatch::check(const NetworkService& service, std::shared_ptr<Watch> watch) {
+Task<bool> ServiceWatch::check(const NetworkService& service, std::shared_ptr<Watch> watch) {
   std::map<std::string, std::vector<NetworkServiceEndpoint>> endpoints;  // by name; looked up once a change
   const auto members = watch->members;
   for (const auto& [id, member] : members) {
-    if (watch->stop.stopped()) co_return;
+    if (watch->stop.stopped()) co_return true;
     auto known = endpoints.find(member.endpoint);
     if (known == endpoints.end()) {
       RegistryCall call(scheduler_, scheduler_.now() + kLookupTimeout, watch->stop.token());
@@ -92,7 +93,7 @@ Task<void> ServiceWatch::check(const NetworkService& service, std::shared_ptr<Wa
       if (!found) {
         base::log::warning("checking endpoint {} against service {}: {}", member.endpoint, service.name(),
                            found.error().message());
-        co_return;
+        co_return false;
       }
       std::vector<NetworkServiceEndpoint> exact;
       for (const auto& candidate : *found) {
@@ -108,6 +109,7 @@ Task<void> ServiceWatch::check(const NetworkService& service, std::shared_ptr<Wa
                     member.endpoint);
     member.events->close_soon();
   }
+  co_return true;
 }
 
 }  // namespace mesh

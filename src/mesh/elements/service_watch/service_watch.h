@@ -33,7 +33,8 @@ class ServiceWatch final : public Element {
 
   void leave(const std::string& service, const std::string& id);
   base::Task<void> watch(std::string service, std::shared_ptr<Watch> watch);
-  base::Task<void> check(const NetworkService& service, std::shared_ptr<Watch> watch);
+  // False: not all could be looked up.
+  base::Task<bool> check(const NetworkService& service, std::shared_ptr<Watch> watch);
 
   base::Scheduler& scheduler_;
   ServiceRegistry& services_;
