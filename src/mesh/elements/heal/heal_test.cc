@@ -105,7 +105,10 @@ class HealTest : public ::testing::Test {
       asked.mutable_connection()->set_network_service_endpoint_name("nse-1");
     };
   }
-  ~HealTest() override { scheduler.run(finish()); }
+  ~HealTest() override {
+    scheduler.run(finish());
+    scheduler.run_ready();  // the manager's side of it
+  }
 
   Task<bool> finish() {
     co_await heal->finish();
