@@ -197,6 +197,27 @@ TEST_F(CrossingTest, AnEndpointThatDoesNotPassItsNamespaceIsRefused) {
   EXPECT_THAT(plane.plugs, IsEmpty());
 }
 
+TEST_F(CrossingTest, ATunnelFromAnotherNodeEndsHere) {
+  auto asked = asking();
+  *asked.mutable_connection()->mutable_mechanism() =
+      mechanism(mesh::kRemote, mesh::kVxlan, {{"src_ip", "10.0.0.9"}, {"dst_ip", "10.0.0.1"}, {"vni", "78"}});
+  ASSERT_TRUE(bench->request(asked));
+  const auto& end = std::get<VxlanEnd>(plane.wires.at("c1").client);
+  EXPECT_EQ(end.local.to_string(), "10.0.0.1");
+  EXPECT_EQ(end.remote.to_string(), "10.0.0.9");
+}
+
+TEST_F(CrossingTest, ATunnelFromAnotherFamilyIsRefusedAndUndone) {
+  auto asked = asking();
+  *asked.mutable_connection()->mutable_mechanism() =
+      mechanism(mesh::kRemote, mesh::kVxlan, {{"src_ip", "2001:db8::9"}, {"dst_ip", "10.0.0.1"}, {"vni", "78"}});
+  const auto refused = bench->request(asked);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message(), HasSubstr("a tunnel from 10.0.0.1 to 2001:db8::9 mixes IPv4 and IPv6"));
+  EXPECT_THAT(plane.plugs, IsEmpty());
+  EXPECT_THAT(bench->below->closes, SizeIs(1));
+}
+
 class RemoteCrossing : public CrossingTest {
  protected:
   explicit RemoteCrossing(bool allow_plaintext_ip = false) : CrossingTest(allow_plaintext_ip) {
