@@ -63,6 +63,7 @@ class Peer {
   }
   Task<Result<google::protobuf::Empty>> close(rpc::ServerCall& call, Connection connection) {
     calls_.push_back("close " + connection.id() + " at " + url_);
+    EXPECT_LT(connection.path().index(), connection.path().path_segments_size());  // or nobody would take it
     co_await look(call);
     if (refusal) co_return std::unexpected(*refusal);
     co_return google::protobuf::Empty();
