@@ -71,12 +71,23 @@ void set_name(std::string_view component) {
 
 void set_sink(std::function<void(Level, std::string_view)> sink) { custom_sink = std::move(sink); }
 
+namespace {
+
+// Names that peers give themselves must not look like lines of ours.
+std::string printable(std::string_view line) {
+  std::string out(line);
+  std::ranges::replace_if(out, [](unsigned char c) { return c < 0x20 || c == 0x7F; }, '?');
+  return out;
+}
+
+}  // namespace
+
 void write(Level level, std::string_view line) {
   if (custom_sink) {
     custom_sink(level, line);
     return;
   }
-  logger().log(to_spdlog(level), line);
+  logger().log(to_spdlog(level), printable(line));
 }
 
 }  // namespace base::log

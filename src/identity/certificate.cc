@@ -21,10 +21,13 @@ using StoreContextPtr = Owned<X509_STORE_CTX, &X509_STORE_CTX_free>;
 void free_stack(STACK_OF(X509) * stack) { sk_X509_free(stack); }  // not what is in it
 using StackPtr = Owned<STACK_OF(X509), &free_stack>;
 
+constexpr std::int64_t kLastSecond = 9'000'000'000;  // the year 2255: base::WallTime ends in 2262
+
 base::WallTime to_time(const ASN1_TIME* time) {
   std::tm parts{};
   if (time == nullptr || ASN1_TIME_to_tm(time, &parts) != 1) return base::WallTime::min();
-  return base::WallTime(std::chrono::seconds(::timegm(&parts)));
+  const std::int64_t seconds = ::timegm(&parts);
+  return seconds > kLastSecond ? base::WallTime::max() : base::WallTime(std::chrono::seconds(seconds));
 }
 
 bool on_p256(const EVP_PKEY& key) {

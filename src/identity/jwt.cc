@@ -75,6 +75,7 @@ base::Result<Jwt> parse_jwt(std::string_view token) {
       jwt.audience.push_back(audience->get<std::string>());
     } else if (audience->is_array()) {
       jwt.audience_is_list = true;
+      if (audience->size() > kMaxAudiences) return refuse("it has too many audiences");
       for (const auto& one : *audience) {
         if (!one.is_string()) return refuse("an audience of it is no text");
         jwt.audience.push_back(one.get<std::string>());

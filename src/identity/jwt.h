@@ -14,7 +14,8 @@
 
 namespace identity {
 
-inline constexpr std::size_t kMaxJwt = 16 << 10;  // bytes; larger ones are refused unread
+inline constexpr std::size_t kMaxJwt = 8 << 10;  // bytes; larger ones are refused unread
+inline constexpr std::size_t kMaxAudiences = 16;
 
 using base::base64url_decode;
 using base::base64url_encode;

@@ -26,7 +26,8 @@ namespace {
 using SslPtr = Owned<SSL, &SSL_free>;
 
 constexpr std::array<unsigned char, 3> kAlpn{2, 'h', '2'};
-constexpr int kMinSecurityBits = 112;        // of a peer's key: RSA of 2048 bits, any curve of 224 or more
+constexpr int kMinSecurityBits = 112;  // of a peer's key: RSA of 2048 bits, any curve of 224 or more
+constexpr base::Duration kAnswerRetry = std::chrono::milliseconds(5);
 constexpr int kFirstAlert = 1000;            // OpenSSL's reason codes of alerts that came start here
 constexpr std::size_t kMaxChain = 64 << 10;  // bytes of certificates a peer may send
 
@@ -186,8 +187,9 @@ class TlsStream final : public ByteStream {
         continue;
       }
       const int why = SSL_get_error(ssl_.get(), 0);
-      // Without renegotiation reading never waits for writing.
-      if (why != SSL_ERROR_WANT_READ) {
+      // An answer to the peer's change of keys has no room below: reading goes on when it has, so look again soon.
+      answer_waits_ = why == SSL_ERROR_WANT_WRITE;
+      if (why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE) {
         // A stream that ends without a goodbye has ended as well: HTTP/2 knows what is missing.
         if (why == SSL_ERROR_ZERO_RETURN || eof_) {
           end_.emplace(0);
@@ -226,6 +228,11 @@ class TlsStream final : public ByteStream {
   }
 
   void when_readable(std::move_only_function<void(bool)> callback) override {
+    if (answer_waits_ && !closed_) {
+      scheduler_.post_at(scheduler_.now() + kAnswerRetry,
+                         [callback = std::move(callback)]() mutable { callback(true); });
+      return;
+    }
     if (!more_ || closed_) return below_->when_readable(std::move(callback));
     scheduler_.post([callback = std::move(callback)]() mutable { callback(true); });
   }
@@ -345,9 +352,10 @@ class TlsStream final : public ByteStream {
   const std::unique_ptr<ByteStream> below_;
   const SslPtr ssl_;
   rpc::Peer peer_;
-  bool drained_ = false;  // nothing more to read below, until the next call of ours
-  bool more_ = false;     // there may be more to read here, without anything coming from below
-  bool eof_ = false;      // of the stream below
+  bool answer_waits_ = false;  // reading waits for room to write
+  bool drained_ = false;       // nothing more to read below, until the next call of ours
+  bool more_ = false;          // there may be more to read here, without anything coming from below
+  bool eof_ = false;           // of the stream below
   bool write_broken_ = false;
   bool closed_ = false;
   std::vector<rpc::Descriptor> early_;  // files that came in the handshake

@@ -30,22 +30,25 @@ base::Result<TokenVerifier::Kept*> TokenVerifier::find(const std::string& token)
   if (found != kept_.end()) return &found->second;
   auto jwt = parse_jwt(token);
   if (!jwt) return std::unexpected(jwt.error());
-  make_room();
+  make_room(token.size());
   const auto age = next_age_++;
   by_age_.emplace(age, digest);
   auto& kept = kept_[std::move(digest)];
   kept.jwt = std::make_shared<const Jwt>(std::move(*jwt));
   kept.age = age;
+  kept.bytes = token.size();
+  bytes_ += kept.bytes;
   return &kept;
 }
 
 // Tokens expire about in the order they came, so the oldest tell when there is something to forget.
-void TokenVerifier::make_room() {
+void TokenVerifier::make_room(std::size_t bytes) {
   const auto now = scheduler_.wall_now();
   while (!by_age_.empty()) {
     const auto oldest = kept_.find(by_age_.begin()->second);
     const auto expires = oldest->second.jwt->expires;
-    if (kept_.size() < kMaxKept && expires && *expires > now) return;
+    if (kept_.size() < kMaxKept && bytes_ + bytes <= kMaxBytes && expires && *expires > now) return;
+    bytes_ -= oldest->second.bytes;
     kept_.erase(oldest);
     by_age_.erase(by_age_.begin());
   }

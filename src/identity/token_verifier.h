@@ -16,7 +16,8 @@ namespace identity {
 
 class TokenVerifier {
  public:
-  static constexpr std::size_t kMaxKept = 20'000;  // then the oldest go
+  static constexpr std::size_t kMaxKept = 20'000;     // then the oldest go
+  static constexpr std::size_t kMaxBytes = 16 << 20;  // of the tokens kept
 
   explicit TokenVerifier(base::Scheduler& scheduler) : scheduler_(scheduler) {}
 
@@ -33,15 +34,17 @@ class TokenVerifier {
     std::shared_ptr<const Jwt> jwt;
     std::string verified_for;  // digest of the certificate whose key it verified with; empty: none yet
     std::uint64_t age = 0;
+    std::size_t bytes = 0;
   };
   base::Result<Kept*> find(const std::string& token);
-  void make_room();
+  void make_room(std::size_t bytes);
 
   base::Scheduler& scheduler_;
   std::map<std::string, Kept> kept_;  // by SHA-256 of the token
   std::map<std::uint64_t, std::string> by_age_;
   std::map<std::string, std::shared_ptr<EVP_PKEY>> keys_;  // by SHA-256 of the certificate
   std::uint64_t next_age_ = 0;
+  std::size_t bytes_ = 0;
   std::size_t verified_ = 0;
 };
 

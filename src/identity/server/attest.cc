@@ -26,6 +26,8 @@ using base::Result;
 
 namespace {
 
+constexpr std::ptrdiff_t kMaxConnections = 64;  // of one uid; root is not counted
+
 std::unexpected<base::Error> gone(uid_t uid) {
   return fail(Code::permission_denied, "the process of uid {} that connected has ended: nobody is told its identity",
               uid);
@@ -232,6 +234,14 @@ base::Task<Result<std::unique_ptr<rpc::http2::ByteStream>>> AttestingSecurity::s
   auto attested = attest(socket->socket(), pidfds_);
   if (!attested) co_return std::unexpected(attested.error());
   std::erase_if(callers_, [](const auto& entry) { return entry.second.expired(); });
+  const auto of_uid = std::ranges::count_if(callers_, [&](const auto& entry) {
+    const auto other = entry.second.lock();
+    return other && other->uid == attested->uid;
+  });
+  if (attested->uid != 0 && of_uid >= kMaxConnections) {
+    co_return fail(Code::resource_exhausted, "uid {} has {} connections open, the limit is {}: close some",
+                   attested->uid, of_uid, kMaxConnections);
+  }
   auto caller = std::make_shared<const Caller>(std::move(*attested));
   auto key = fmt::format("caller:{}", next_++);
   callers_.emplace(key, caller);

@@ -143,7 +143,7 @@ const Ca::Root* Ca::signer(WallTime now) const {
   const Root* found = nullptr;
   for (const auto& root : roots_) {
     if (root.expires() <= now) continue;
-    if (found == nullptr || root.made() + root.life() / 6 <= now) found = &root;
+    if (found == nullptr || root.made() + root.life() / 6 <= now || !found->valid(now)) found = &root;
   }
   return found;
 }
@@ -160,7 +160,10 @@ void Ca::publish() {
 
 Result<bool> Ca::rotate(WallTime now) {
   const auto expired = std::erase_if(roots_, [&](const Root& root) { return root.expires() <= now; });
-  const bool make = roots_.empty() || roots_.back().made() + roots_.back().life() / 2 <= now;
+  // Also when all roots are of a time that has not come: the clock was ahead when they were made.
+  const auto* const current = signer(now);
+  const bool make =
+      current == nullptr || !current->valid(now) || roots_.back().made() + roots_.back().life() / 2 <= now;
   if (make) {
     auto key = new_key();
     auto jwt_key = new_key();

@@ -52,6 +52,7 @@ class Ca {
     KeyPtr jwt_key;
     base::WallTime made() const;
     base::WallTime expires() const { return not_after(*certificate); }
+    bool valid(base::WallTime now) const { return not_before(*certificate) <= now && now < expires(); }
     base::Duration life() const { return expires() - made(); }
   };
   Ca(SpiffeId id, std::string file, base::Duration root_lifetime);

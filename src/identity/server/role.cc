@@ -2,6 +2,7 @@
 #include "identity/server/role.h"
 
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -251,10 +252,23 @@ std::vector<base::Option> identity_options(IdentityOptions& options) {
   };
 }
 
+namespace {
+
+// Each caller takes two descriptors.
+void raise_file_limit() {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+}
+
+}  // namespace
+
 int run_identity(const base::Environment& environment) {
   log::set_name("identity");
   ::prctl(PR_SET_DUMPABLE, 0);  // keys stay out of core dumps and away from debuggers
   std::signal(SIGPIPE, SIG_IGN);
+  raise_file_limit();
   const auto options = read_options(environment);
   if (!options) {
     log::error("cannot start: {}", options.error().message());

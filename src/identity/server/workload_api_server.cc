@@ -21,6 +21,7 @@ using base::Task;
 namespace {
 
 constexpr base::Duration kSoonest = std::chrono::milliseconds(500);  // between two SVIDs, however short their lives
+constexpr base::Duration kLookAgain = std::chrono::seconds(30);      // at the wall clock
 constexpr base::Duration kRetry = std::chrono::seconds(5);           // after the authority could not issue
 
 std::string domain_id(const std::string& trust_domain) { return "spiffe://" + trust_domain; }
@@ -144,7 +145,9 @@ Task<Result<void>> WorkloadApiServer::fetch_x509_svid(rpc::ServerCall& call, rpc
     if (!ids) co_return std::unexpected(ids.error());
     auto issued = co_await issue(std::move(*ids));
     auto wake = scheduler_.now() + kRetry;
+    auto renew = base::WallTime::max();
     if (issued) {
+      renew = issued->renew;
       wake = scheduler_.now() + (issued->renew - scheduler_.wall_now());
       auto written = co_await stream.write(std::move(issued->response), {});
       if (!written) co_return written;
@@ -154,8 +157,14 @@ Task<Result<void>> WorkloadApiServer::fetch_x509_svid(rpc::ServerCall& call, rpc
     } else {
       base::log::warning("an SVID cannot be renewed yet: {}", issued.error().message());
     }
-    const bool go_on = co_await authority_.changed().wait(seen, wake, call.stop);
-    if (!go_on) co_return fail(Code::cancelled, "the call was cancelled");
+    // The wall clock may step, and goes on while the machine sleeps: look at it now and then.
+    bool due = false;
+    while (!due) {
+      const auto look = std::min(wake, scheduler_.now() + kLookAgain);
+      const bool go_on = co_await authority_.changed().wait(seen, look, call.stop);
+      if (!go_on) co_return fail(Code::cancelled, "the call was cancelled");
+      due = authority_.changed().count() != seen || scheduler_.now() >= wake || scheduler_.wall_now() >= renew;
+    }
   }
 }
 

@@ -12,7 +12,7 @@ namespace rpc::http2 {
 
 struct Limits {
   std::size_t max_message = 4 << 20;       // bytes; gRPC's own default
-  std::size_t max_header_list = 64 << 10;  // bytes, counted as RFC 9113 section 10.5.1 does
+  std::size_t max_header_list = 32 << 10;  // bytes, counted as RFC 9113 section 10.5.1 does
   // Calls at once on one connection, undo included. Every connection of the mesh keeps a monitor stream open at each
   // hop, all on one channel, so this bounds how many connections a node can have.
   std::uint32_t max_streams = 100'000;

@@ -23,6 +23,7 @@ namespace {
 
 constexpr int kBacklog = 512;
 constexpr int kAcceptsPerTurn = 64;
+constexpr int kMaxHandshakes = 512;  // at once, of peers that have not said who they are
 constexpr base::Duration kOutOfFilesDelay = std::chrono::milliseconds(100);
 constexpr base::Duration kGoodbyeTime = std::chrono::seconds(1);  // for clients to take what was said to them
 
@@ -87,9 +88,15 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
 
   static base::Task<void> serve(std::shared_ptr<ServerCore> core, std::unique_ptr<SocketStream> socket,
                                 Security& security) {
+    if (core->handshakes >= kMaxHandshakes) {
+      base::log::warning("a connection was refused: {} handshakes are under way", core->handshakes);
+      co_return;
+    }
+    ++core->handshakes;
     const std::uint64_t epoch = security.epoch();
     auto secured =
         co_await security.secure(std::move(socket), Side::server, core->scheduler.now() + core->limits.preface_timeout);
+    --core->handshakes;
     if (!secured) {
       base::log::info("a connection was refused: {}", secured.error().message());
       co_return;

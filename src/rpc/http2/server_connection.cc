@@ -262,6 +262,16 @@ void ServerConnection::headers_complete(Call& call) {
                          "the call's headers have {} bytes, the limit is {}: send less metadata", call.header_bytes,
                          limits().max_header_list));
   }
+  // Compressed headers may be many times what was sent for them.
+  call.counted = call.header_bytes;
+  incomplete_ += call.counted;
+  if (incomplete_ > limits().max_incomplete) {
+    incomplete_ -= std::exchange(call.counted, 0);
+    call.context.metadata.clear();
+    return call.end(fail(Code::resource_exhausted,
+                         "{} bytes of unfinished requests wait on one connection, the limit is {}", incomplete_,
+                         limits().max_incomplete));
+  }
   if (call.http_method != "POST") return call.refuse(405, "gRPC calls are made with POST");
   if (!call.content_type.starts_with("application/grpc")) {
     return call.refuse(415, "gRPC calls have the content-type application/grpc");
@@ -287,7 +297,7 @@ void ServerConnection::on_data(StreamId id, std::string_view bytes) {
     call->request = std::move(message);
   });
   if (!fed) return call->end(std::unexpected(fed.error()));
-  call->counted = call->reader.held() + (call->request ? call->request->size() : 0);
+  call->counted = call->header_bytes + call->reader.held() + (call->request ? call->request->size() : 0);
   incomplete_ += call->counted;
   if (incomplete_ > limits().max_incomplete) {
     call->end(fail(Code::resource_exhausted, "{} bytes of unfinished requests wait on one connection, the limit is {}",
@@ -303,7 +313,11 @@ void ServerConnection::request_complete(Call& call) {
   }
   call.started = true;
   ++running_;
-  if (epoch_ != core_->security.epoch()) shut_down();
+  // A goodbye that refuses nothing that is on its way: the client closes the connection after its last call.
+  if (epoch_ != core_->security.epoch() && !std::exchange(dismissed_, true)) {
+    nghttp2_submit_shutdown_notice(session());
+    flush_later();
+  }
   scheduler().post(
       [self = std::static_pointer_cast<ServerConnection>(shared_from_this()), kept = call.shared_from_this()] {
         if (self->core_->closing) {

@@ -25,6 +25,7 @@ struct ServerCore {
   Security& security;
   base::TaskScope handlers;
   bool closing = false;
+  int handshakes = 0;                                       // under way
   std::set<std::shared_ptr<ServerConnection>> connections;  // by address; order does not matter to anybody
   std::optional<base::OneShot<base::Result<bool>>> all_gone;
 };
@@ -58,6 +59,7 @@ class ServerConnection final : public Connection {
 
   const std::shared_ptr<ServerCore> core_;
   const std::uint64_t epoch_;
+  bool dismissed_ = false;  // the client was told to go elsewhere with new calls
   std::map<StreamId, std::shared_ptr<Call>> calls_;
   std::size_t running_ = 0;     // handlers, also of calls that are gone
   std::size_t incomplete_ = 0;  // bytes of requests that have not come whole

@@ -65,8 +65,12 @@ Task<Result<Connection>> Authorize::request(Call& call, NetworkServiceRequest re
     co_return authorization_->refuse(fmt::format("Request of {} by {}", describe(request.connection()), peer.id), why);
   }
   const std::string id = request.connection().id();
+  std::optional<Owner> before;
+  if (const auto found = owners_.find(id); found != owners_.end() && begin_->knows(id)) before = found->second;
   remember(id, std::move(asking));
   auto connection = co_await call.next(std::move(request));
+  // Who failed to take a connection over has no say in it.
+  if (!connection && before && begin_->knows(id)) owners_.insert_or_assign(id, std::move(*before));
   forget_if_gone(id);
   co_return connection;
 }

@@ -116,12 +116,13 @@ Result<void> tokens_chained(const CheckedPath& path, const Tokens& tokens) {
 }
 
 Result<void> neighbour_signed(Policy policy, const CheckedPath& path, std::size_t at, const Tokens& tokens,
-                              identity::TokenVerifier& verifier) {
+                              identity::TokenVerifier& verifier, base::WallTime now) {
   if (at >= tokens.size()) return refuse(policy, fmt::format("the path has no segment {}", at));
   const auto refused = [&](std::string_view why) {
     return refuse(policy, fmt::format("{}: {}", segment(path, at), why));
   };
   if (!tokens[at]) return refused("its token cannot be read");
+  if (path.peer.expires <= now) return refused("the certificate of its connection has expired");
   if (auto held = verifier.signed_by(path.tokens[at], path.peer.certificate); !held) {
     return refused(held.error().message());
   }
@@ -163,10 +164,10 @@ Result<void> check_tokens(PolicySet policies, const CheckedPath& path, identity:
   if (held && policies.has(Policy::tokens_chained)) held = tokens_chained(path, tokens);
   if (held && policies.has(Policy::prev_token_signed)) {
     held = path.index == 0 ? refuse(Policy::prev_token_signed, "the caller has no segment on the path")
-                           : neighbour_signed(Policy::prev_token_signed, path, path.index - 1, tokens, verifier);
+                           : neighbour_signed(Policy::prev_token_signed, path, path.index - 1, tokens, verifier, now);
   }
   if (held && policies.has(Policy::next_token_signed)) {
-    held = neighbour_signed(Policy::next_token_signed, path, path.index + 1, tokens, verifier);
+    held = neighbour_signed(Policy::next_token_signed, path, path.index + 1, tokens, verifier, now);
   }
   return held;
 }

@@ -40,24 +40,28 @@ class RegistryAuthorize final : public RegistryElement<Kind> {
     if (authorization_ == nullptr) co_return co_await this->next().enroll(call, std::move(record));
     const std::string name = record.name();
     std::vector<std::string> ids = path_ids_of(call.path);
-    auto allowed = co_await allow(call, name, offers_of(std::as_const(record)));
+    std::vector<Asked> offers = asked_of(record);
+    auto allowed = co_await allow(call, name, offers);
     if (!allowed) co_return std::unexpected(allowed.error());
     // Whoever waits for the same policy server may have been first.
     const auto found = owners_.find(name);
-    if (found != owners_.end() && !is_owner(found->second, ids)) co_return refuse_taken(name, found->second);
+    if (found != owners_.end() && !is_owner(found->second.ids, ids)) co_return refuse_taken(name, found->second.ids);
     const bool first = found == owners_.end();
-    if (first) owners_.emplace(name, ids);
+    if (first) owners_.emplace(name, Owner{ids, offers});
     record.mutable_path_ids()->Assign(ids.begin(), ids.end());
     auto stored = co_await this->next().enroll(call, std::move(record));
     if (!stored && first) owners_.erase(name);
-    if (stored) owners_.insert_or_assign(name, std::move(ids));
+    if (stored) owners_.insert_or_assign(name, Owner{std::move(ids), std::move(offers)});
     co_return stored;
   }
 
   base::Task<base::Result<void>> withdraw(RegistryCall& call, Record record) override {
     if (authorization_ == nullptr) co_return co_await this->next().withdraw(call, std::move(record));
     const std::string name = record.name();
-    auto allowed = co_await allow(call, name, {});
+    // What it offers is what was registered, not what this call says.
+    const auto known = owners_.find(name);
+    std::vector<Asked> offers = known == owners_.end() ? asked_of(record) : known->second.offers;
+    auto allowed = co_await allow(call, name, std::move(offers));
     if (!allowed) co_return allowed;
     const std::vector<std::string> ids = path_ids_of(call.path);
     record.mutable_path_ids()->Assign(ids.begin(), ids.end());
@@ -76,7 +80,8 @@ class RegistryAuthorize final : public RegistryElement<Kind> {
     for (const auto& found : *all) {
       const Record& record = Kind::record(found.response);
       if (record.path_ids_size() == 0 || record.path_ids(0).empty()) continue;
-      owners_.emplace(record.name(), std::vector<std::string>(record.path_ids().begin(), record.path_ids().end()));
+      owners_.emplace(record.name(), Owner{std::vector<std::string>(record.path_ids().begin(), record.path_ids().end()),
+                                           asked_of(record)});
     }
     co_return base::Result<void>();
   }
@@ -84,12 +89,24 @@ class RegistryAuthorize final : public RegistryElement<Kind> {
   std::size_t remembered() const { return owners_.size(); }
 
  private:
+  struct Owner {
+    std::vector<std::string> ids;  // of the path; never empty
+    std::vector<Asked> offers;
+  };
+
+  // A record without services is an offer all the same: who brings it still counts.
+  static std::vector<Asked> asked_of(const Record& record) {
+    auto offers = offers_of(record);
+    if (offers.empty()) offers.emplace_back();
+    return offers;
+  }
+
   base::Task<base::Result<void>> allow(RegistryCall& call, const std::string& name, std::vector<Asked> offers) {
     Authorization::Registration registration;
     registration.noun = Kind::kNoun;
     registration.name = name;
     registration.offers = std::move(offers);
-    if (const auto found = owners_.find(name); found != owners_.end()) registration.owner_path_ids = found->second;
+    if (const auto found = owners_.find(name); found != owners_.end()) registration.owner_path_ids = found->second.ids;
     co_return co_await authorization_->check_registration(call.path, rpc::peer_of(call.link), registration);
   }
 
@@ -103,7 +120,7 @@ class RegistryAuthorize final : public RegistryElement<Kind> {
   }
 
   Authorization* const authorization_;
-  std::map<std::string, std::vector<std::string>, std::less<>> owners_;  // path_ids by name; never empty
+  std::map<std::string, Owner, std::less<>> owners_;  // by name
 };
 
 }  // namespace mesh
