@@ -38,6 +38,16 @@ TEST(JwtTest, ALoneAudienceIsKnownForWhatItIs) {
   EXPECT_EQ(jwt->expires, std::nullopt);
 }
 
+TEST(JwtTest, ListsOfAudiencesAreShort) {
+  const auto with = [](std::size_t audiences) {
+    std::string list = R"("x")";
+    for (std::size_t i = 1; i < audiences; ++i) list += R"(,"x")";
+    return parse_jwt(token_of(kHeader, R"({"aud":[)" + list + "]}"));
+  };
+  EXPECT_TRUE(with(kMaxAudiences));
+  EXPECT_FALSE(with(kMaxAudiences + 1));
+}
+
 TEST(JwtTest, RefusesWhatIsNone) {
   for (const std::string& text :
        {std::string(), std::string("a.b"), std::string("a.b.c.d"), token_of("[]", "{}"), token_of(kHeader, "7"),

@@ -61,6 +61,19 @@ TEST_F(TokenVerifierTest, ExpiredTokensAreForgotten) {
   EXPECT_EQ(verifier_.kept(), 1U);
 }
 
+TEST_F(TokenVerifierTest, LargeTokensDoNotFillTheMemory) {
+  const auto text = token(*svid_.key);
+  const auto signature = text.substr(text.rfind('.'));
+  const auto header = text.substr(0, text.find('.') + 1);
+  const std::string padding(5000, 'x');
+  for (std::size_t i = 0; i < 4000; ++i) {
+    const auto claims = base64url_encode(fmt::format(R"({{"n":{},"p":"{}","exp":9000000000}})", i, padding));
+    ASSERT_TRUE(verifier_.read(header + claims + signature));
+  }
+  EXPECT_LE(verifier_.kept() * padding.size(), TokenVerifier::kMaxBytes);
+  EXPECT_GT(verifier_.kept(), 1000U);
+}
+
 TEST_F(TokenVerifierTest, WhatIsKeptIsBounded) {
   // Nobody's signature is needed to fill the memory of whoever only reads.
   const auto text = token(*svid_.key);

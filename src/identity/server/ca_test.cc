@@ -81,6 +81,17 @@ TEST_F(CaTest, IsOnlyReadWhereThereIsOne) {
   EXPECT_TRUE(Ca::read("a.test", directory_, kNow));
 }
 
+TEST_F(CaTest, AClockThatWasAheadWhenItBeganDoesNoHarmLater) {
+  ASSERT_TRUE(open(kNow + 100 * kLife));
+  const auto ca = open(kNow);  // the clock is right now
+  ASSERT_TRUE(ca);
+  const auto svid = ca->issue(*SpiffeId::parse("spiffe://a.test/x"), std::chrono::minutes(1), kNow);
+  ASSERT_TRUE(svid) << svid.error().message();
+  Bundles bundles;
+  ASSERT_TRUE(bundles.set("a.test", ca->trust()->roots));
+  EXPECT_TRUE(verify_chain(svid->chain, bundles, kNow));
+}
+
 TEST_F(CaTest, RefusesADirectoryOpenToOthers) {
   ASSERT_TRUE(open());
   ::chmod(directory_.c_str(), 0750);
