@@ -9,6 +9,11 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
        -Wno-tsan)
 endif()
 
+# Clang sees in libstdc++ 12's own algorithms what is deprecated since.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  list(APPEND patchbay_warnings -Wno-deprecated-declarations)
+endif()
+
 # Coroutines: GCC 12 at -O2 takes stores into a frame for dead before the frame's next life, so that by-value parameters
 # come out uninitialised. src/base/task_test.cc shows it when this flag is missing.
 add_compile_options($<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fno-lifetime-dse>)

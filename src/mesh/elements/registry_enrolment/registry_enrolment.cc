@@ -186,7 +186,7 @@ class RegistryEnrolment::Keeper {
 
 RegistryEnrolment::RegistryEnrolment(base::Scheduler& scheduler, ServiceRegistry& services, EndpointRegistry& endpoints,
                                      EnrolmentPlan plan)
-    : scheduler_(scheduler), endpoints_(endpoints), plan_(std::move(plan)), scope_(scheduler) {
+    : plan_(std::move(plan)), scope_(scheduler) {
   for (const NetworkService& service : plan_.services) {
     services_.push_back(std::make_unique<Keeper<Services>>(scheduler, services, service, plan_, scope_));
   }

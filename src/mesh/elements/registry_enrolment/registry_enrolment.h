@@ -54,8 +54,6 @@ class RegistryEnrolment {
   template <typename Kind>
   class Keeper;
 
-  base::Scheduler& scheduler_;
-  EndpointRegistry& endpoints_;
   EnrolmentPlan plan_;
   base::TaskScope scope_;
   std::vector<std::unique_ptr<Keeper<Services>>> services_;
