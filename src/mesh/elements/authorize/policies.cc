@@ -47,7 +47,8 @@ Result<void> add_matching(PolicySet& policies, const std::string& mask) {
   }
   std::regex expression;
   try {
-    expression.assign(mask);
+    // Without backtracking: libstdc++'s own flag, as no mask may take for ever.
+    expression.assign(mask, std::regex::ECMAScript | std::regex_constants::__polynomial);
   } catch (const std::regex_error&) {
     return fail(Code::invalid_argument,
                 "policy mask {} is no regular expression: write one such as etc/nsm/opa/common/.*.rego", mask);
