@@ -37,6 +37,20 @@ std::string virtual_path(const Embedded& embedded) {
   return fmt::format("etc/nsm/opa/{}/{}.rego", embedded.set, embedded.name);
 }
 
+constexpr std::size_t kMaxMask = 256;
+
+// Only what a mask needs of regular expressions.
+bool is_plain(std::string_view mask) {
+  if (mask.size() > kMaxMask) return false;
+  for (std::size_t i = 0; i < mask.size(); ++i) {
+    if (mask[i] == '\\' && i + 1 < mask.size() && mask[i + 1] == '.') continue;
+    const bool letter = (mask[i] >= 'a' && mask[i] <= 'z') || (mask[i] >= 'A' && mask[i] <= 'Z');
+    const bool digit = mask[i] >= '0' && mask[i] <= '9';
+    if (!letter && !digit && std::string_view("/._-*+?|()[]^$").find(mask[i]) == std::string_view::npos) return false;
+  }
+  return true;
+}
+
 Result<void> add_matching(PolicySet& policies, const std::string& mask) {
   std::error_code ignored;
   if (std::filesystem::is_regular_file(mask, ignored)) {
@@ -44,6 +58,13 @@ Result<void> add_matching(PolicySet& policies, const std::string& mask) {
                 "policy mask {} is a file: Rego is not interpreted here; name embedded policies and let an OPA server "
                 "decide the rest (PATCHBAY_OPA_URL)",
                 mask);
+  }
+  if (!is_plain(mask)) {
+    return fail(
+        Code::invalid_argument,
+        "policy mask {} is too long or too clever: write up to {} letters, digits and /._-*+?|()[]^$, and no other "
+        "escape than \\.",
+        mask.substr(0, kMaxMask), kMaxMask);
   }
   std::regex expression;
   try {
