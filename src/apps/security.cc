@@ -23,6 +23,10 @@ Task<void> say_what_it_waits_for(base::EventLoop& loop, std::string url, base::S
   if (still_waiting) base::log::info("waiting for an X.509-SVID from the SPIFFE Workload API at {}", url);
 }
 
+std::string workload_api_url(const SecurityOptions& options) {
+  return options.socket.empty() ? std::string(identity::kDefaultSocket) : options.socket;
+}
+
 bool is_there(const std::string& url) {
   const auto parsed = rpc::parse_url(url);
   struct stat status{};
@@ -80,8 +84,7 @@ ProcessSecurity::ProcessSecurity(base::EventLoop& loop, SecurityOptions options,
     : loop_(loop),
       options_(std::move(options)),
       workload_api_transport_(loop),
-      source_(loop, workload_api_transport_,
-              options_.socket.empty() ? std::string(identity::kDefaultSocket) : options_.socket),
+      source_(loop, workload_api_transport_, workload_api_url(options_)),
       tokens_(make_tokens(loop, source_, options_.insecure, name, token_lifetime)),
       transport_security_(make_security(loop, source_, options_)),
       background_(loop) {}
@@ -92,7 +95,7 @@ Task<Result<void>> ProcessSecurity::start(base::StopToken stop) {
     co_return Result<void>();
   }
   if (auto made = make_authorization(); !made) co_return made;
-  const std::string url = options_.socket.empty() ? std::string(identity::kDefaultSocket) : options_.socket;
+  const std::string url = workload_api_url(options_);
   if (options_.socket.empty() && !is_there(url)) {
     co_return base::fail(
         base::Code::failed_precondition,
